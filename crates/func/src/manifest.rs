@@ -1,0 +1,359 @@
+//! `fractus.toml`: what a user writes about a function, and what it means once checked.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::limits::{
+    ACCESS_MAX, BODY_MAX_MB, CONCURRENCY_DEFAULT, CONCURRENCY_MAX, ENV_MAX, MANIFEST_MAX,
+    MEMORY_DEFAULT_MB, MEMORY_MAX_MB, REQUEST_DEFAULT_MB, RESPONSE_DEFAULT_MB, ROUTES_MAX,
+    TIMEOUT_DEFAULT_MS, TIMEOUT_MAX_MS,
+};
+use crate::{FunctionName, NameError};
+
+/// A function's manifest, checked. Also the form in which a version's settings travel and are
+/// stored as JSON, so fields are only ever added, with defaults.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// The function's name.
+    pub name: FunctionName,
+    /// Command that makes the artifact, run in the manifest's folder. None: nothing to build, or a
+    /// Cargo project's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<String>,
+    /// The artifact, relative to the manifest's folder. None: what the build makes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<String>,
+    /// What a call may use.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Environment variables.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// What the function may reach.
+    #[serde(default)]
+    pub access: Access,
+    /// Where it is reached besides `/run/NAME/` and `NAME.localhost`.
+    #[serde(default)]
+    pub routes: Vec<RouteSpec>,
+}
+
+/// What one call of a function may use.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Linear memory of an instance, in MiB.
+    pub memory_mb: u32,
+    /// Wall time, in seconds; fractions allowed.
+    pub timeout_s: f64,
+    /// CPU time, in seconds; defaults to the wall time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_s: Option<f64>,
+    /// Request body, in MiB.
+    pub request_mb: u32,
+    /// Response body, in MiB.
+    pub response_mb: u32,
+    /// Instances at once.
+    pub concurrency: u32,
+}
+
+impl Default for Limits {
+    #[expect(clippy::cast_precision_loss, reason = "a few thousand milliseconds")]
+    fn default() -> Self {
+        Self {
+            memory_mb: MEMORY_DEFAULT_MB,
+            timeout_s: TIMEOUT_DEFAULT_MS as f64 / 1000.0,
+            cpu_s: None,
+            request_mb: REQUEST_DEFAULT_MB,
+            response_mb: RESPONSE_DEFAULT_MB,
+            concurrency: CONCURRENCY_DEFAULT,
+        }
+    }
+}
+
+impl Limits {
+    /// Linear memory in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        (self.memory_mb as usize) << 20
+    }
+
+    /// Wall time in microseconds.
+    pub fn timeout_us(&self) -> u64 {
+        micros(self.timeout_s)
+    }
+
+    /// CPU time in microseconds.
+    pub fn cpu_us(&self) -> u64 {
+        micros(self.cpu_s.unwrap_or(self.timeout_s))
+    }
+
+    /// Request body in bytes.
+    pub fn request_bytes(&self) -> u64 {
+        u64::from(self.request_mb) << 20
+    }
+
+    /// Response body in bytes.
+    pub fn response_bytes(&self) -> u64 {
+        u64::from(self.response_mb) << 20
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "checked to be at most 900 s; `as` saturates"
+)]
+fn micros(seconds: f64) -> u64 {
+    (seconds * 1e6) as u64
+}
+
+/// What a function may reach. Nothing unless it is named.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Access {
+    /// Buckets that it may read, as `http://store.internal/BUCKET/KEY`.
+    pub buckets: Vec<String>,
+    /// Hosts that outgoing HTTP may go to: `api.example.com`, `*.example.com`, `*`, each with or
+    /// without `:port`. Never an address of a private range.
+    pub hosts: Vec<String>,
+    /// Hosts on loopback or in private ranges, each named exactly: `10.0.0.5:8080`, `localhost:3000`,
+    /// `db.lab`.
+    pub private_hosts: Vec<String>,
+}
+
+/// A way in to a function, bucket or upstream.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteSpec {
+    /// Host that it holds for, lower case, without port; None for any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Path; a prefix when it ends with `/`, else exact.
+    pub path: String,
+}
+
+/// A manifest that cannot be used; the message says which line or field and what to do.
+#[derive(Debug, Error)]
+pub enum ManifestError {
+    /// Too long to be one.
+    #[error("the manifest is larger than {MANIFEST_MAX} bytes")]
+    TooLarge,
+    /// Not TOML, or a key that is unknown or of the wrong type.
+    #[error("the manifest cannot be read")]
+    Syntax(#[source] Box<toml::de::Error>),
+    /// The name is not one.
+    #[error("the manifest's name")]
+    Name(#[source] NameError),
+    /// A value outside of its range.
+    #[error("{field} must be {range}, not {value}")]
+    Range {
+        /// Where it stands.
+        field: &'static str,
+        /// What is allowed.
+        range: String,
+        /// What was written.
+        value: String,
+    },
+    /// An environment variable that cannot be one, or too many of them.
+    #[error("env: {0}")]
+    Env(String),
+    /// An access right that cannot be one.
+    #[error("access.{field}: `{entry}` {why}")]
+    Access {
+        /// Which list.
+        field: &'static str,
+        /// The entry.
+        entry: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A route that cannot be one.
+    #[error("route `{route}` {why}")]
+    Route {
+        /// Its path, or host.
+        route: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+}
+
+impl Manifest {
+    /// The manifest of a bare artifact: a name and defaults.
+    pub fn named(name: FunctionName) -> Self {
+        Self {
+            name,
+            build: None,
+            artifact: None,
+            limits: Limits::default(),
+            env: BTreeMap::new(),
+            access: Access::default(),
+            routes: Vec::new(),
+        }
+    }
+
+    /// Reads and checks `fractus.toml`.
+    pub fn from_toml(text: &str) -> Result<Self, ManifestError> {
+        if text.len() > MANIFEST_MAX {
+            return Err(ManifestError::TooLarge);
+        }
+        let manifest: Self =
+            toml::from_str(text).map_err(|error| ManifestError::Syntax(Box::new(error)))?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// Checks every field; whoever takes a manifest from outside calls it before using one.
+    pub fn check(&self) -> Result<(), ManifestError> {
+        self.limits.check()?;
+        check_env(&self.env)?;
+        self.access.check()?;
+        if self.routes.len() > ROUTES_MAX {
+            return Err(out_of_range("routes", 0, ROUTES_MAX, self.routes.len()));
+        }
+        self.routes.iter().try_for_each(RouteSpec::check)
+    }
+}
+
+fn out_of_range<T: ToString + Copy>(field: &'static str, min: T, max: T, value: T) -> ManifestError {
+    let range = format!("{} to {}", min.to_string(), max.to_string());
+    ManifestError::Range {
+        field,
+        range,
+        value: value.to_string(),
+    }
+}
+
+fn check_range<T: PartialOrd + ToString + Copy>(
+    field: &'static str,
+    (min, max): (T, T),
+    value: T,
+) -> Result<(), ManifestError> {
+    if value >= min && value <= max {
+        Ok(())
+    } else {
+        Err(out_of_range(field, min, max, value))
+    }
+}
+
+impl Limits {
+    #[expect(clippy::cast_precision_loss, reason = "900 s")]
+    fn check(&self) -> Result<(), ManifestError> {
+        let seconds = (0.001, TIMEOUT_MAX_MS as f64 / 1000.0);
+        check_range("limits.memory_mb", (1, MEMORY_MAX_MB), self.memory_mb)?;
+        check_range("limits.timeout_s", seconds, self.timeout_s)?;
+        check_range("limits.cpu_s", seconds, self.cpu_s.unwrap_or(seconds.1))?;
+        check_range("limits.request_mb", (0, BODY_MAX_MB), self.request_mb)?;
+        check_range("limits.response_mb", (0, BODY_MAX_MB), self.response_mb)?;
+        check_range("limits.concurrency", (1, CONCURRENCY_MAX), self.concurrency)
+    }
+}
+
+fn check_env(env: &BTreeMap<String, String>) -> Result<(), ManifestError> {
+    let size: usize = env
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
+    if size > ENV_MAX {
+        return Err(ManifestError::Env(format!(
+            "{size} bytes, more than the {ENV_MAX} allowed"
+        )));
+    }
+    let bad = env.iter().find(|(name, value)| {
+        name.is_empty() || name.contains(['=', '\0']) || value.contains('\0')
+    });
+    match bad {
+        Some((name, _)) => Err(ManifestError::Env(format!(
+            "`{}`: a name is not empty and holds no `=`, and neither name nor value holds NUL",
+            name.escape_default()
+        ))),
+        None => Ok(()),
+    }
+}
+
+impl Access {
+    fn check(&self) -> Result<(), ManifestError> {
+        let lists = [
+            ("buckets", &self.buckets),
+            ("hosts", &self.hosts),
+            ("private_hosts", &self.private_hosts),
+        ];
+        for (field, list) in lists {
+            if list.len() > ACCESS_MAX {
+                return Err(out_of_range(
+                    "the entries of each list of access",
+                    0,
+                    ACCESS_MAX,
+                    list.len(),
+                ));
+            }
+            for entry in list {
+                let why = match field {
+                    "buckets" if entry.is_empty() || entry.contains('/') => {
+                        "is not a bucket's name"
+                    }
+                    "hosts" if !is_host_pattern(entry) => {
+                        "is not a host: write `api.example.com`, `*.example.com` or `*`, without a \
+                         scheme or path"
+                    }
+                    "private_hosts" if entry.contains('*') || !is_host_pattern(entry) => {
+                        "must name one host exactly, such as `10.0.0.5:8080`"
+                    }
+                    _ => continue,
+                };
+                return Err(ManifestError::Access {
+                    field,
+                    entry: entry.clone(),
+                    why,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A host name or address, with an optional port; `*` stands for all or, in front, for any label.
+fn is_host_pattern(entry: &str) -> bool {
+    let host = entry.strip_prefix("*.").unwrap_or(entry);
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b);
+    let all = host == "*"
+        || host
+            .strip_prefix("*:")
+            .is_some_and(|port| port.parse::<u16>().is_ok());
+    all || (!host.is_empty() && host.bytes().all(plain))
+}
+
+impl RouteSpec {
+    /// Checks the form of host and path.
+    pub fn check(&self) -> Result<(), ManifestError> {
+        let wrong = |route: &str, why| {
+            Err(ManifestError::Route {
+                route: route.to_owned(),
+                why,
+            })
+        };
+        if let Some(host) = &self.host {
+            let label = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
+            if host.is_empty() || host.len() > 253 || !host.bytes().all(label) {
+                return wrong(
+                    host,
+                    "has a host that is not lower case a-z, 0-9, - and . (no port)",
+                );
+            }
+        }
+        if !self.path.starts_with('/') {
+            return wrong(&self.path, "must start with /");
+        }
+        if self.path.len() > 1024 || self.path.contains(['?', '#', '*']) {
+            return wrong(
+                &self.path,
+                "is a plain path of at most 1024 bytes, without ?, # or *",
+            );
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+use fractus_stdx::ErrorChain;
+
+use super::Manifest;
+
+fn error(text: &str) -> String {
+    match Manifest::from_toml(text) {
+        Ok(manifest) => panic!("accepted as {manifest:?}"),
+        Err(error) => ErrorChain(&error).to_string(),
+    }
+}
+
+#[test]
+fn a_full_manifest() {
+    let manifest = Manifest::from_toml(
+        r#"
+        name = "resize"
+        build = "make"
+        artifact = "out/resize.wasm"
+        [limits]
+        memory_mb = 256
+        timeout_s = 2.5
+        cpu_s = 1
+        request_mb = 1
+        response_mb = 2
+        concurrency = 3
+        [env]
+        BUCKET = "photos"
+        [access]
+        buckets = ["photos"]
+        hosts = ["*.example.com", "*", "api.example.com:8443", "*:443"]
+        private_hosts = ["127.0.0.1:9000", "[::1]:80"]
+        [[routes]]
+        path = "/resize/"
+        [[routes]]
+        host = "img.example.com"
+        path = "/"
+        "#,
+    )
+    .unwrap();
+    assert_eq!(manifest.limits.memory_bytes(), 256 << 20);
+    assert_eq!(manifest.limits.timeout_us(), 2_500_000);
+    assert_eq!(manifest.limits.cpu_us(), 1_000_000);
+    assert_eq!(manifest.limits.request_bytes(), 1 << 20);
+    assert_eq!(manifest.routes.len(), 2);
+    let json = serde_json::to_string(&manifest).unwrap();
+    assert_eq!(serde_json::from_str::<Manifest>(&json).unwrap(), manifest);
+}
+
+#[test]
+fn a_name_is_enough() {
+    let manifest = Manifest::from_toml("name = \"hello\"").unwrap();
+    assert_eq!(manifest, Manifest::named("hello".parse().unwrap()));
+    assert_eq!(manifest.limits.cpu_us(), manifest.limits.timeout_us());
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    for (text, said) in [
+        ("", "missing field `name`"),
+        ("name = \"Hello\"", "`Hello` cannot name a function"),
+        ("name = \"a\"\nmemory = 5", "unknown field `memory`"),
+        (
+            "name = \"a\"\n[limits]\nmemory_mb = 0",
+            "limits.memory_mb must be 1 to 4096, not 0",
+        ),
+        (
+            "name = \"a\"\n[limits]\ntimeout_s = 901",
+            "limits.timeout_s must be 0.001 to 900, not 901",
+        ),
+        ("name = \"a\"\n[limits]\ntimeout_s = nan", "not NaN"),
+        (
+            "name = \"a\"\n[limits]\nconcurrency = 0",
+            "limits.concurrency",
+        ),
+        ("name = \"a\"\n[env]\n\"A=B\" = \"x\"", "env: `A=B`"),
+        (
+            "name = \"a\"\n[access]\nhosts = [\"http://x/\"]",
+            "access.hosts: `http://x/` is not a host",
+        ),
+        (
+            "name = \"a\"\n[access]\nprivate_hosts = [\"*\"]",
+            "must name one host exactly",
+        ),
+        (
+            "name = \"a\"\n[access]\nbuckets = [\"a/b\"]",
+            "is not a bucket's name",
+        ),
+        (
+            "name = \"a\"\n[[routes]]\npath = \"x\"",
+            "route `x` must start with /",
+        ),
+        (
+            "name = \"a\"\n[[routes]]\npath = \"/x?y\"",
+            "is a plain path",
+        ),
+        (
+            "name = \"a\"\n[[routes]]\nhost = \"A.b\"\npath = \"/\"",
+            "has a host that is not lower case",
+        ),
+    ] {
+        let error = error(text);
+        assert!(error.contains(said), "{text:?} said: {error}");
+    }
+    assert!(error(&"#".repeat(70_000)).contains("larger than"));
+    let env = format!("name = \"a\"\n[env]\nA = \"{}\"", "x".repeat(40_000));
+    assert!(error(&env).contains("more than the 32768 allowed"));
+}

@@ -1,0 +1,53 @@
+//! The project's own tasks: `cargo xtask test`, `tidy` and `bench`.
+//!
+//! No part of the product: it names no crate of ours, so it builds in seconds on a bare machine.
+//! Start at [`steps`] for what the test command runs, at [`tidy`] for the house rules.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line tool talks to the terminal"
+)]
+
+mod process;
+mod steps;
+mod tidy;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The project's own tasks.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask", max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Install what the tests need and run all of them: the project's test command
+    Test(steps::Options),
+    /// Check the house rules no compiler checks: crate edges, names in documents, forgotten files
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("this crate lies two directories below the root");
+    let outcome = match &arguments.task {
+        Task::Test(options) => steps::run(root, options),
+        Task::Tidy => tidy::run(root),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
