@@ -80,8 +80,14 @@ pub const MAX_DAMAGE: usize = 10_000;
 /// Bytes of the index's block cache.
 pub const INDEX_CACHE_BYTES: u64 = 32 << 20;
 
-const _: () = assert!(CHUNK_BYTES.is_multiple_of(BLOCK_BYTES), "chunks end on block boundaries");
-const _: () = assert!(READ_STEP_BYTES.is_multiple_of(BLOCK_BYTES), "reads verify whole blocks");
+const _: () = assert!(
+    CHUNK_BYTES.is_multiple_of(BLOCK_BYTES),
+    "chunks end on block boundaries"
+);
+const _: () = assert!(
+    READ_STEP_BYTES.is_multiple_of(BLOCK_BYTES),
+    "reads verify whole blocks"
+);
 const _: () = assert!(MAX_BATCH_BYTES >= CHUNK_BYTES, "a chunk fits a batch");
 const _: () = assert!(
     LOOK_AHEAD_BYTES as usize > MAX_BATCH_BYTES + 2 * MAX_DATA_BYTES,

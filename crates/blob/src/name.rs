@@ -23,7 +23,9 @@ pub enum BucketNameError {
         found: char,
     },
     /// The first or last character is neither letter nor digit, or two dots touch.
-    #[error("a bucket name and each of its dot-separated labels begin and end with a letter or digit")]
+    #[error(
+        "a bucket name and each of its dot-separated labels begin and end with a letter or digit"
+    )]
     Shape,
     /// Four numbers with dots between.
     #[error("a bucket name must not look like an IP address")]

@@ -44,7 +44,10 @@ impl FromStr for ETag {
 
     /// Reads what `Display` writes, with or without quotation marks.
     fn from_str(text: &str) -> Result<Self, ETagError> {
-        let bare = text.strip_prefix('"').and_then(|t| t.strip_suffix('"')).unwrap_or(text);
+        let bare = text
+            .strip_prefix('"')
+            .and_then(|t| t.strip_suffix('"'))
+            .unwrap_or(text);
         let (digest, parts) = match bare.split_once('-') {
             Some((digest, parts)) => (digest, parts.parse().ok().filter(|&p| p > 0)),
             None => (bare, Some(0)),
@@ -56,7 +59,10 @@ impl FromStr for ETag {
         let md5 = std::array::from_fn(|i| {
             u8::from_str_radix(&digest[2 * i..2 * i + 2], 16).expect("two hexadecimal digits")
         });
-        Ok(Self { md5, parts: parts.ok_or(ETagError)? })
+        Ok(Self {
+            md5,
+            parts: parts.ok_or(ETagError)?,
+        })
     }
 }
 
@@ -72,7 +78,11 @@ pub struct ObjectMeta {
 impl ObjectMeta {
     pub(crate) fn is_within_limits(&self) -> bool {
         let content_type = self.content_type.as_ref().map_or(0, String::len);
-        let user: usize = self.user.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let user: usize = self
+            .user
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
         content_type <= MAX_CONTENT_TYPE_BYTES
             && user <= MAX_USER_META_BYTES
             && self.user.len() <= MAX_USER_META_ENTRIES
