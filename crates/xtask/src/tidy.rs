@@ -20,7 +20,6 @@ use anyhow::{Context as _, Result, bail};
 
 use self::crates::Package;
 use crate::process::{cargo, output};
-use crates::Package;
 
 /// A rule of the house.
 struct Rule {
@@ -198,7 +197,7 @@ impl Tree {
     }
 
     fn rust(&self) -> impl Iterator<Item = &File> {
-        self.files.iter().filter(|file| !file.code.is_empty())
+        self.files.iter().filter(|file| file.is(&["rs"]))
     }
 
     /// The Rust files below a directory.
@@ -244,7 +243,7 @@ fn load(root: &Path) -> Result<Tree> {
     let mut files = Vec::new();
     for path in paths(root)? {
         let at = root.join(&path);
-        // A file deleted but not yet committed as such is none, and a link is checked where it leads.
+        // Git still lists a file deleted a moment ago; a link is checked where it leads.
         if !at.is_file() || at.is_symlink() {
             continue;
         }

@@ -64,12 +64,10 @@ pub(super) fn error_fields(tree: &Tree) -> Vec<Finding> {
 pub(super) fn error_display(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in tree.rust() {
-        let text = only(&file.text, &[Kind::Code, Kind::Literal]);
-        for (at, _) in text.match_indices("#[error(") {
-            let attribute = &text[at..];
-            let attribute = &attribute[..attribute.find(")]").unwrap_or(attribute.len())];
+        for (at, _) in file.code.match_indices("#[error(") {
+            let attribute = file.text[at..].split(")]").next().unwrap_or_default();
             if attribute.contains("{source") {
-                let line = text[..at].lines().count().max(1);
+                let line = file.text[..at].matches('\n').count() + 1;
                 findings.push(file.finding(line, "leave the source to the chain"));
             }
         }

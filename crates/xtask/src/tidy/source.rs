@@ -11,7 +11,7 @@ pub(super) enum Kind {
     Literal,
 }
 
-/// The code alone: comments and literals are blanks, every line and column where it was.
+/// The code alone: comments and literals are blanks, every line and byte where it was.
 pub(super) fn code(source: &str) -> String {
     only(source, &[Kind::Code])
 }
@@ -27,7 +27,7 @@ pub(super) fn only(source: &str, keep: &[Kind]) -> String {
         if keep.contains(&kind) {
             result.push_str(stretch);
         } else {
-            result.extend(stretch.chars().map(|c| if c == '\n' { c } else { ' ' }));
+            blank(stretch, &mut result);
         }
         before = stretch.chars().next_back();
         rest = tail;
@@ -44,10 +44,18 @@ pub(super) fn product(code: &str) -> String {
         let (before, guarded) = rest.split_at(at);
         let (item, tail) = guarded.split_at(item_length(guarded));
         result.push_str(before);
-        result.extend(item.chars().map(|c| if c == '\n' { c } else { ' ' }));
+        blank(item, &mut result);
         rest = tail;
     }
     result + rest
+}
+
+fn blank(stretch: &str, result: &mut String) {
+    result.extend(
+        stretch
+            .bytes()
+            .map(|byte| if byte == b'\n' { '\n' } else { ' ' }),
+    );
 }
 
 /// Length of the item `code` opens with: to its `;`, or to the end of its braces.
@@ -113,14 +121,18 @@ fn next(rest: &str, before: Option<char>) -> (Kind, usize) {
 }
 
 fn block_comment(rest: &str) -> usize {
-    let mut depth = 0_usize;
-    for (at, pair) in rest.as_bytes().windows(2).enumerate() {
+    let (mut depth, mut at) = (0_usize, 0);
+    while let Some(pair) = rest.as_bytes().get(at..at + 2) {
         match pair {
             b"/*" => depth += 1,
             b"*/" if depth == 1 => return at + 2,
             b"*/" => depth -= 1,
-            _ => {}
+            _ => {
+                at += 1;
+                continue;
+            }
         }
+        at += 2;
     }
     rest.len()
 }
@@ -169,14 +181,15 @@ mod tests {
     fn literals_and_comments_are_blanked() {
         let check = |source: &str, expect: &str| assert_eq!(code(source), expect, "{source}");
         check("a // b\nc", "a     \nc");
-        check("a /* /* b */ */ c", "a                 c");
+        check("a /*/ /* b */ */ c", "a                c");
         check(r#"f("\"x", y)"#, "f(     , y)");
         check(r##"f(r#"a"b"#, y)"##, "f(        , y)");
         check("f('x', '\\'', '\"')", "f(   ,     ,    )");
         check("fn f<'a>(x: &'a str)", "fn f<'a>(x: &'a str)");
         check("var\"x\"", "var   ");
         check("br\"\\\"; y", "b    ; y");
-        check("\"// no comment\"", "                ");
+        check("\"// no comment\"", "               ");
+        check("\"é\"", "    ");
     }
 
     #[test]
