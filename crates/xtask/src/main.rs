@@ -1,13 +1,15 @@
 //! The project's own tasks: `cargo xtask test`, `tidy` and `bench`.
 //!
 //! No part of the product: it names no crate of ours, so it builds in seconds on a bare machine.
-//! Start at [`steps`] for what the test command runs, at [`tidy`] for the house rules.
+//! Start at [`steps`] for what the test command runs, at [`tidy`] for the house rules, at
+//! [`bench`] for the comparisons.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "a command-line tool talks to the terminal"
 )]
 
+mod bench;
 mod process;
 mod steps;
 mod tidy;
@@ -31,6 +33,8 @@ enum Task {
     Test(steps::Options),
     /// Check the house rules no compiler checks: crate edges, names in documents, forgotten files
     Tidy,
+    /// Measure Fractus and its peers side by side; prints tables for docs/benchmarks.md
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +46,7 @@ fn main() -> ExitCode {
     let outcome = match &arguments.task {
         Task::Test(options) => steps::run(root, options),
         Task::Tidy => tidy::run(root),
+        Task::Bench(options) => bench::run(root, options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

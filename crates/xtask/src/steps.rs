@@ -189,9 +189,8 @@ fn format(root: &Path) -> Result<()> {
         .try_for_each(|project| run_command(&mut cargo(project, &["fmt", "--check"])))
 }
 
-/// Builds what the node's tests deploy, as a user would: in the project, without our settings.
+/// Builds what the node's tests deploy, then lints and tests it.
 fn examples(root: &Path) -> Result<()> {
-    let build = ["build", "--release", "--locked", "--target", GUEST];
     let lint = [
         "clippy", "--locked", "--target", GUEST, "--", "-D", "warnings",
     ];
@@ -203,27 +202,36 @@ fn examples(root: &Path) -> Result<()> {
         "-D",
         "warnings",
     ];
-    let test = ["test", "--locked"];
     for project in example_projects(root)? {
         println!(
             "-- {}",
             project.strip_prefix(root).unwrap_or(&project).display()
         );
-        let cargo = |arguments: &[&str]| {
-            run_command(cargo(&project, arguments).env_remove("CARGO_TARGET_DIR"))
-        };
-        cargo(&build)?;
-        cargo(&lint)?;
+        build_example(&project)?;
+        cargo_in_example(&project, &lint)?;
         if has_tests(&project.join("src"))? {
-            cargo(&lint_tests)?;
-            cargo(&test)?;
+            cargo_in_example(&project, &lint_tests)?;
+            cargo_in_example(&project, &["test", "--locked"])?;
         }
     }
     Ok(())
 }
 
+/// Builds an example's component into the project's own `target`.
+pub(crate) fn build_example(project: &Path) -> Result<()> {
+    cargo_in_example(
+        project,
+        &["build", "--release", "--locked", "--target", GUEST],
+    )
+}
+
+/// As a user would, without our settings.
+fn cargo_in_example(project: &Path, arguments: &[&str]) -> Result<()> {
+    run_command(cargo(project, arguments).env_remove("CARGO_TARGET_DIR"))
+}
+
 /// The examples that are Cargo projects, by name.
-pub(crate) fn example_projects(root: &Path) -> Result<Vec<PathBuf>> {
+fn example_projects(root: &Path) -> Result<Vec<PathBuf>> {
     let mut projects = Vec::new();
     for entry in fs::read_dir(root.join("examples")).context("examples")? {
         let path = entry?.path();
