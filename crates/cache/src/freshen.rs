@@ -1,10 +1,10 @@
 //! A 304 renews what is stored (RFC 9111 §4.3.4).
 
-use http::HeaderMap;
 use http::header::{
     AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, HeaderName, HeaderValue,
     LAST_MODIFIED,
 };
+use http::{HeaderMap, Method};
 
 use crate::conditional::{is_weak, strong_match, weak_match};
 use crate::hop::strip_hop_by_hop;
@@ -16,8 +16,8 @@ use crate::storable::{Exchange, NotStored, storable};
 pub struct Refreshed {
     /// The header fields to serve, and to store.
     pub headers: HeaderMap,
-    /// How to go on reusing it; if the renewed headers forbid storing, serve it this once and
-    /// remove it.
+    /// How to go on reusing it. If it may not be stored as it is now, serve it this once, and remove
+    /// what is stored unless the reason [is this request's](NotStored::is_of_request).
     pub policy: Result<Policy, NotStored>,
 }
 
@@ -39,6 +39,7 @@ impl Policy {
         }
         let headers = merge(stored, exchange.response);
         let renewed = Exchange {
+            method: &Method::GET,
             status: self.status(),
             response: &headers,
             ..*exchange

@@ -17,10 +17,10 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    fn prefix(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
-            Self::Http => "http://",
-            Self::Https => "https://",
+            Self::Http => "http",
+            Self::Https => "https",
         }
     }
 
@@ -71,12 +71,13 @@ impl CacheKey {
         path_and_query: &str,
         hasher: &impl BuildHasher,
     ) -> Result<Self, KeyError> {
-        let length = scheme.prefix().len() + authority.len() + path_and_query.len() + 1;
+        let length = scheme.name().len() + "://".len() + authority.len() + path_and_query.len() + 1;
         if length > MAX_KEY_BYTES {
             return Err(KeyError::TooLong);
         }
         let mut text = String::with_capacity(length);
-        text.push_str(scheme.prefix());
+        text.push_str(scheme.name());
+        text.push_str("://");
         push_authority(&mut text, scheme, authority)?;
         push_path_and_query(&mut text, path_and_query)?;
         let hash = hasher.hash_one(text.as_str());
@@ -88,22 +89,21 @@ impl CacheKey {
     /// (RFC 9111 §4.4). Resolved by RFC 3986 §5.2.
     pub fn resolve(&self, reference: &str, hasher: &impl BuildHasher) -> Option<Self> {
         let reference = reference.split('#').next().unwrap_or_default().trim_ascii();
-        let (scheme, authority, base) = self.parts();
-        let (authority, target) = match after_scheme(reference) {
-            Some((name, rest)) => {
-                let same = scheme
-                    .prefix()
-                    .strip_suffix("://")
-                    .is_some_and(|own| own == name);
-                split_authority(same.then_some(rest)?.strip_prefix("//")?)
+        let (scheme, own_authority, own_target) = self.parts();
+        let after_slashes = match split_scheme(reference) {
+            Some((name, _)) if name != scheme.name() => return None,
+            Some((_, rest)) => Some(rest.strip_prefix("//")?),
+            None => reference.strip_prefix("//"),
+        };
+        let (authority, base, target) = match after_slashes {
+            Some(rest) => {
+                let (authority, target) = split_authority(rest);
+                (authority, "/", target)
             }
-            None => match reference.strip_prefix("//") {
-                Some(rest) => split_authority(rest),
-                None => (authority, reference),
-            },
+            None => (own_authority, own_target, reference),
         };
         let key = Self::new(scheme, authority, &merge(base, target), hasher).ok()?;
-        let same_origin = key.parts().1 == self.parts().1;
+        let same_origin = key.parts().1 == own_authority;
         same_origin.then_some(key)
     }
 
@@ -118,12 +118,13 @@ impl CacheKey {
     }
 
     fn parts(&self) -> (Scheme, &str, &str) {
-        let scheme = if self.text.starts_with("https:") {
+        let (name, rest) = self.text.split_once("://").expect("every key begins so");
+        let scheme = if name == Scheme::Https.name() {
             Scheme::Https
         } else {
             Scheme::Http
         };
-        let (authority, target) = split_authority(&self.text[scheme.prefix().len()..]);
+        let (authority, target) = split_authority(rest);
         (scheme, authority, target)
     }
 }
@@ -215,7 +216,7 @@ fn hex_byte(digits: &str) -> Option<u8> {
 }
 
 /// `scheme:` of an absolute reference, in lower case, and what follows it.
-fn after_scheme(reference: &str) -> Option<(String, &str)> {
+fn split_scheme(reference: &str) -> Option<(String, &str)> {
     let (scheme, rest) = reference.split_once(':')?;
     let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
         && scheme

@@ -61,7 +61,7 @@ impl Times {
         received: Timestamp,
         says: &ResponseDirectives,
     ) -> Self {
-        let born = received.signed_millis() - initial_age;
+        let born = received.signed_millis().saturating_sub(initial_age);
         let fresh_until = born.saturating_add(lifetime);
         let window = |seconds: Option<u32>| {
             let allowed = seconds.filter(|_| !says.forbids_stale()).unwrap_or(0);
@@ -133,9 +133,7 @@ impl Policy {
         if refused {
             return Reuse::Revalidate(Forward::Stale);
         }
-        if request.max_stale == Some(u32::MAX)
-            || request.max_stale.is_some() && !exceeds(request.max_stale, -remaining)
-        {
+        if request.max_stale.is_some() && !exceeds(request.max_stale, remaining.saturating_neg()) {
             return Reuse::Stale;
         }
         if now < self.times.refreshable_until {

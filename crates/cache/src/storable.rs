@@ -90,6 +90,14 @@ impl NotStored {
             Self::NothingToReuse => "no-freshness",
         }
     }
+
+    /// Is it this one request that forbids storing? What is stored already may then stay.
+    pub const fn is_of_request(self) -> bool {
+        matches!(
+            self,
+            Self::Method | Self::RequestNoStore | Self::Authorization
+        )
+    }
 }
 
 /// May a shared cache store this response? The policy says how it may be reused.
@@ -221,7 +229,9 @@ fn initial_age(exchange: &Exchange<'_>) -> i64 {
     let apparent_age =
         exchange.received.floor_second().signed_millis() - date(exchange).signed_millis();
     let delay = (received - exchange.requested.signed_millis()).max(0);
-    (age_field(exchange.response) + delay).max(apparent_age)
+    age_field(exchange.response)
+        .saturating_add(delay)
+        .max(apparent_age)
 }
 
 /// Milliseconds: the first member of the first Age that is a number (§5.1).

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
 
-use crate::limits::MIN_GHOSTS;
+use crate::limits::{GHOSTS_PER_ENTRY, MIN_GHOSTS};
 
 use super::PrecomputedHash;
 
@@ -23,14 +23,16 @@ impl Ghosts {
     pub(super) const ENTRY_BYTES: usize =
         size_of::<(u64, u64)>() + 2 * (size_of::<(u64, (u64, u64))>() + 1);
 
-    /// Adds one; forgets the oldest beyond `budget` bytes or as many as there are `entries`.
+    /// Adds one; forgets the oldest beyond `budget` bytes or [`GHOSTS_PER_ENTRY`].
     pub(super) fn remember(&mut self, hash: u64, weight: u64, budget: u64, entries: usize) {
         self.forget(hash);
         self.live.insert(hash, (self.next_number, weight));
         self.queue.push_back((hash, self.next_number));
         self.next_number += 1;
         self.weight += weight;
-        while self.weight > budget || self.queue.len() > entries.max(MIN_GHOSTS) {
+        while self.weight > budget
+            || self.queue.len() > (entries * GHOSTS_PER_ENTRY).max(MIN_GHOSTS)
+        {
             self.forget_oldest();
         }
     }
