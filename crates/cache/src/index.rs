@@ -103,17 +103,14 @@ impl<K: Hash + Eq, V, S: BuildHasher> Index<K, V, S> {
             return gone;
         }
         let node = Node::new(key, value, hash, weight.max(1));
-        let id = match replaced {
-            Some(old) => {
-                node.inherit_hits(&old);
-                let id = self.slab.insert(node, old.queue());
-                gone.push(old.into_entry());
-                id
-            }
-            None => {
-                let queue = self.queue_to_enter(hash);
-                self.slab.insert(node, queue)
-            }
+        let id = if let Some(old) = replaced {
+            node.inherit_hits(&old);
+            let id = self.slab.insert(node, old.queue());
+            gone.push(old.into_entry());
+            id
+        } else {
+            let queue = self.queue_to_enter(hash);
+            self.slab.insert(node, queue)
         };
         while self.slab.weight() > self.capacity {
             gone.extend(self.evict_sparing(id));

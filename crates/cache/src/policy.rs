@@ -13,7 +13,8 @@ use crate::time::Timestamp;
 use crate::vary::VaryKey;
 
 /// How one stored response may be reused. Made by [`storable`](crate::storable); all arithmetic is
-/// done there.
+/// done there. At most 168 bytes, and those of its [`VaryKey`]; entity tag and Last-Modified share
+/// the response's memory.
 #[derive(Clone, Debug)]
 pub struct Policy {
     times: Times,

@@ -133,12 +133,12 @@ fn what_is_hit_twice_survives_a_scan() {
 fn a_ghost_enters_main() {
     let mut index = numbers(100);
     drop(index.insert(7, 7, 1));
-    for key in 1000..1100 {
+    for key in 1000..1110 {
         drop(index.insert(key, key, 1));
     }
     assert_eq!(index.peek(&7), None, "asked for once, gone");
     drop(index.insert(7, 7, 1));
-    for key in 2000..2100 {
+    for key in 2000..2110 {
         drop(index.insert(key, key, 1));
     }
     assert_eq!(index.peek(&7), Some(&7), "asked for again, kept");

@@ -44,6 +44,24 @@ fn keys_are_normalised() {
 }
 
 #[test]
+fn a_normalised_key_is_its_own_key() {
+    for target in [
+        "/%7euser/%2fx%3a",
+        "/%2541",
+        "/a/%2e%2E/b?x=%20",
+        "/%zz",
+        "/",
+    ] {
+        let once = key(Http, "A.example:80", target).expect("a key");
+        let target = once
+            .as_str()
+            .strip_prefix("http://a.example")
+            .expect("its origin");
+        assert_eq!(key(Http, "a.example", target).as_ref(), Ok(&once));
+    }
+}
+
+#[test]
 fn different_resources_have_different_keys() {
     let keys = [
         key(Http, "a", "/b"),

@@ -2,7 +2,7 @@
 
 use fractus_cache::{
     Conditional, RangeAnswer, Timestamp, Validators, conditional_cached, conditional_origin,
-    not_modified_headers, range_answer, strip_hop_by_hop,
+    limits, not_modified_headers, range_answer, strip_hop_by_hop,
 };
 use http::{HeaderValue, Method};
 
@@ -155,6 +155,17 @@ fn section_13_1_2_if_none_match() {
         conditional_cached(&lines, Object::new("\"x\"", None).validators()),
         NotModified
     );
+}
+
+#[test]
+fn tags_compared_are_bounded() {
+    let answer = |before: usize| {
+        let tags = format!("{}\"x\"", "\"y\",".repeat(before));
+        let request = headers(&[("if-none-match", &tags)]);
+        conditional_cached(&request, Object::new("\"x\"", None).validators())
+    };
+    assert_eq!(answer(limits::MAX_ENTITY_TAGS - 1), NotModified);
+    assert_eq!(answer(limits::MAX_ENTITY_TAGS), Full);
 }
 
 #[test]
