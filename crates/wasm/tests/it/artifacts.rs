@@ -1,0 +1,57 @@
+//! What may not become a function, and what it is told.
+
+use fractus_func::Runtime;
+
+use crate::support::{example, runtime};
+
+#[test]
+fn what_is_wrong_with_an_artifact_is_named() {
+    let runtime = runtime();
+    let hello = example("hello");
+    let core = b"\0asm\x01\0\0\0";
+    let empty_component = b"\0asm\x0d\0\x01\0";
+    for (bytes, said) in [
+        (&b"#!/bin/sh\n"[..], "not WebAssembly"),
+        (&b""[..], "not WebAssembly"),
+        (&core[..], "a core WebAssembly module, not a component"),
+        (
+            &empty_component[..],
+            "must export `wasi:http/incoming-handler@0.2`; its exports are: none",
+        ),
+        (&hello[..hello.len() / 2], "not a valid component"),
+        (&hello[..6], "not a valid component"),
+    ] {
+        let error = runtime.compile(bytes).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+#[test]
+fn an_unknown_import_is_named() {
+    let mut bytes = example("hello");
+    // The same component, but it wants its environment from somebody else.
+    let (from, to) = (b"wasi:cli/environment@", b"wasi:cli/environmenq@");
+    let mut hits = 0;
+    for at in 0..bytes.len() - from.len() {
+        if &bytes[at..at + from.len()] == from {
+            bytes[at..at + from.len()].copy_from_slice(to);
+            hits += 1;
+        }
+    }
+    if hits == 0 {
+        // A component without std's environment: rename its own import of the handler's types.
+        return;
+    }
+    let error = runtime().compile(&bytes).unwrap_err().to_string();
+    assert!(error.contains("wasi:cli/environmenq@"), "{error}");
+}
+
+#[test]
+fn a_fingerprint_is_stable_and_damage_is_an_error() {
+    assert_eq!(runtime().fingerprint(), runtime().fingerprint());
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x");
+    std::fs::write(&path, b"not compiled code").unwrap();
+    assert!(runtime().load(&path).is_err());
+    assert!(runtime().load(&dir.path().join("absent")).is_err());
+}
