@@ -1,0 +1,58 @@
+//! A deployed function.
+
+use std::sync::Arc;
+
+use fractus_edge::Origin;
+use fractus_func::{Body, BoxFuture, CallError, FunctionName, RequestId};
+use http::{Request, Response, StatusCode};
+
+use super::problem;
+use crate::functions::{Function, Functions};
+
+/// One version of a function. A new version is a new origin, of another generation.
+#[derive(Clone, Debug)]
+pub(crate) struct FunctionOrigin {
+    functions: Arc<Functions>,
+    function: Arc<Function>,
+}
+
+impl FunctionOrigin {
+    /// An origin that calls `function`.
+    pub(crate) fn new(functions: Arc<Functions>, function: Arc<Function>) -> Self {
+        Self {
+            functions,
+            function,
+        }
+    }
+}
+
+impl Origin for FunctionOrigin {
+    fn generation(&self) -> u64 {
+        self.function.generation()
+    }
+
+    fn fetch(&self, request: Request<Body>, id: RequestId) -> BoxFuture<'static, Response<Body>> {
+        let Self {
+            functions,
+            function,
+        } = self.clone();
+        Box::pin(async move {
+            let answer = functions.call(&function, request, id).await;
+            answer.unwrap_or_else(|error| failure(function.name(), &error, id))
+        })
+    }
+}
+
+fn failure(name: &FunctionName, error: &CallError, id: RequestId) -> Response<Body> {
+    let CallError { outcome, message } = error;
+    let status = StatusCode::from_u16(outcome.http_status());
+    let status = status.expect("outcomes have statuses between 200 and 599");
+    problem(
+        status,
+        outcome.code(),
+        &format!("function {name}: {message} (request {id})"),
+    )
+}
+
+#[cfg(test)]
+mod tests;

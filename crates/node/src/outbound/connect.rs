@@ -1,0 +1,254 @@
+//! From a name to a TCP connection with an address that was checked.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use fractus_func::BoxFuture;
+use http::Uri;
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::TokioIo;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
+use tower_service::Service;
+
+use super::OutboundConfig;
+use super::address::{AddressClass, classify};
+use super::host::Host;
+use super::policy::{Reach, Target};
+use crate::limits::OUTBOUND_LOOKUPS_MAX;
+
+/// Finds a name's addresses.
+pub(super) trait Resolve: fmt::Debug + Send + Sync {
+    /// The addresses, in the order in which to try them.
+    fn resolve(&self, name: &str) -> BoxFuture<'static, io::Result<Vec<IpAddr>>>;
+}
+
+/// The system's resolver: `/etc/hosts`, then DNS.
+#[derive(Debug)]
+pub(super) struct SystemResolver {
+    lookups: Arc<Semaphore>,
+}
+
+impl SystemResolver {
+    pub(super) fn shared() -> Arc<dyn Resolve> {
+        Arc::new(Self {
+            lookups: Arc::new(Semaphore::new(OUTBOUND_LOOKUPS_MAX)),
+        })
+    }
+}
+
+impl Resolve for SystemResolver {
+    fn resolve(&self, name: &str) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
+        let (lookups, name) = (Arc::clone(&self.lookups), name.to_owned());
+        Box::pin(async move {
+            let permit = lookups.acquire_owned().await.map_err(io::Error::other)?;
+            // A lookup cannot be broken off, so its thread counts until it comes back.
+            let lookup = move || {
+                let _permit = permit;
+                (name.as_str(), 0)
+                    .to_socket_addrs()
+                    .map(|found| found.map(|address| address.ip()).collect())
+            };
+            tokio::task::spawn_blocking(lookup).await?
+        })
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, Error)]
+pub(super) enum ConnectError {
+    /// All connections are in use.
+    #[error("all {0} connections of outgoing HTTP are in use")]
+    Busy(usize),
+    /// The name has no address.
+    #[error("no address for {0}")]
+    NoSuchHost(Box<str>),
+    /// The name could not be resolved.
+    #[error("no address for {name}")]
+    Resolve {
+        name: Box<str>,
+        #[source]
+        source: io::Error,
+    },
+    /// No address passed the check; this is the first.
+    #[error("{address} is {kind}")]
+    Forbidden { address: IpAddr, kind: &'static str },
+    /// Not in time.
+    #[error("no connection in time")]
+    Timeout,
+    /// No address took the connection; this is the last.
+    #[error("cannot connect to {address}")]
+    Refused {
+        address: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Connects to addresses of one [`Reach`].
+#[derive(Clone, Debug)]
+pub(super) struct Connector {
+    reach: Reach,
+    resolver: Arc<dyn Resolve>,
+    places: Arc<Semaphore>,
+    connections: usize,
+    timeout: Duration,
+}
+
+impl Connector {
+    pub(super) fn new(reach: Reach, config: &OutboundConfig, resolver: &Arc<dyn Resolve>) -> Self {
+        Self {
+            reach,
+            resolver: Arc::clone(resolver),
+            places: Arc::new(Semaphore::new(config.connections)),
+            connections: config.connections,
+            timeout: config.connect,
+        }
+    }
+
+    async fn connect(self, target: Target) -> Result<Link, ConnectError> {
+        let deadline = Instant::now() + self.timeout;
+        let place = timeout_at(deadline, Arc::clone(&self.places).acquire_owned()).await;
+        let Ok(Ok(place)) = place else {
+            return Err(ConnectError::Busy(self.connections));
+        };
+        let resolved = timeout_at(deadline, self.addresses(&target.host)).await;
+        let addresses = resolved.or(Err(ConnectError::Timeout))??;
+        let mut failure = ConnectError::Timeout;
+        for (at, address) in addresses.iter().enumerate() {
+            let address = SocketAddr::new(*address, target.port);
+            let left = deadline.saturating_duration_since(Instant::now());
+            let share = u32::try_from(addresses.len() - at).map_or(left, |tries| left / tries);
+            match timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(tcp)) => return Ok(Link::new(tcp, place)),
+                Ok(Err(source)) => failure = ConnectError::Refused { address, source },
+                Err(_elapsed) => failure = ConnectError::Timeout,
+            }
+        }
+        Err(failure)
+    }
+
+    /// The addresses of a host that may be connected to; at least one.
+    async fn addresses(&self, host: &Host) -> Result<Vec<IpAddr>, ConnectError> {
+        let mut found = match host {
+            // The private pool is entered with an address only if the manifest holds it.
+            Host::Address(address) if self.reach == Reach::Private => return Ok(vec![*address]),
+            Host::Address(address) => vec![*address],
+            Host::Name(name) => self.lookup(name).await?,
+        };
+        let first = found[0];
+        found.retain(|address| self.reach.allows(classify(*address)));
+        match classify(first) {
+            AddressClass::Private(kind) | AddressClass::Special(kind) if found.is_empty() => {
+                Err(ConnectError::Forbidden {
+                    address: first,
+                    kind,
+                })
+            }
+            _ => Ok(found),
+        }
+    }
+
+    /// The addresses of a name; at least one.
+    async fn lookup(&self, name: &str) -> Result<Vec<IpAddr>, ConnectError> {
+        let found = self.resolver.resolve(name).await;
+        let found = found.map_err(|source| ConnectError::Resolve {
+            name: name.into(),
+            source,
+        })?;
+        if found.is_empty() {
+            return Err(ConnectError::NoSuchHost(name.into()));
+        }
+        Ok(found)
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<Link>;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connector = self.clone();
+        Box::pin(async move { Ok(TokioIo::new(connector.connect(Target::of(&uri)?).await?)) })
+    }
+}
+
+/// A connection, and the place it takes up among the node's.
+#[derive(Debug)]
+pub(super) struct Link {
+    tcp: TcpStream,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Link {
+    fn new(tcp: TcpStream, place: OwnedSemaphorePermit) -> Self {
+        // Heads and last blocks of bodies must not wait for acknowledgements; a socket that cannot
+        // be told so still works.
+        if let Err(error) = tcp.set_nodelay(true) {
+            tracing::debug!(%error, "set TCP_NODELAY");
+        }
+        Self { tcp, _place: place }
+    }
+}
+
+impl Connection for Link {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl AsyncRead for Link {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Link {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests;
