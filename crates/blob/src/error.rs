@@ -119,6 +119,9 @@ pub enum WriteError {
     /// More than [`crate::MAX_OBJECT_BYTES`].
     #[error("an object has at most {} bytes", crate::object::MAX_OBJECT_BYTES)]
     TooLarge,
+    /// An earlier write to this object failed or was given up halfway.
+    #[error("an earlier write to this object was not completed")]
+    Interrupted,
     /// Content type or user metadata exceed their limits.
     #[error("the object's metadata exceed their limits")]
     MetaTooLarge,
@@ -219,6 +222,12 @@ pub enum Damage {
     /// The trailer does not match the head.
     #[error("the trailer does not match the head")]
     Trailer,
+    /// The volume ends without having been sealed, though a later one exists.
+    #[error("the volume ends before its seal")]
+    Unsealed,
+    /// The volume's file is not there.
+    #[error("the volume is missing")]
+    Missing,
     /// A whole needle, but not the one that belongs here.
     #[error("another needle is found where this one belongs")]
     Other,

@@ -20,14 +20,22 @@
 pub mod limits;
 
 mod ack;
+mod commit;
 mod config;
+mod disk;
 mod error;
 mod format;
 mod index;
 mod name;
 mod object;
+mod queue;
 mod read;
+mod recover;
+mod scan;
+mod shared;
 mod store;
+mod verify;
+mod volumes;
 mod write;
 
 pub use crate::ack::Ack;
@@ -40,5 +48,7 @@ pub use crate::object::{
     ObjectInfo, ObjectMeta, Precondition,
 };
 pub use crate::read::{Object, ObjectReader};
+pub use crate::recover::DamagedPlace;
 pub use crate::store::{Health, Store};
+pub use crate::verify::VerifyReport;
 pub use crate::write::ObjectWriter;
