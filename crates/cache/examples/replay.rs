@@ -2,9 +2,9 @@
 //!
 //! `cargo run -p fractus-cache --release --example replay -- TRACE [CAPACITY…]`
 //!
-//! A trace is libCacheSim's `*.oracleGeneral.bin` (24 bytes a request: time `u32`, object `u64`, size
-//! `u32`, next access `i64`, little-endian) or lines of `time object size`. Capacities are bytes, or
-//! shares of the trace's footprint such as `5%`.
+//! A trace is libCacheSim's `*.oracleGeneral.bin` (24 bytes a request: time `u32`, object `u64`,
+//! size `u32`, next access `i64`, little-endian) or lines of `time object size`. Capacities are
+//! bytes, or shares of the trace's footprint such as `5%`.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};

@@ -16,8 +16,8 @@ use crate::storable::{Exchange, NotStored, storable};
 pub struct Refreshed {
     /// The header fields to serve, and to store.
     pub headers: HeaderMap,
-    /// How to go on reusing it. If it may not be stored as it is now, serve it this once, and remove
-    /// what is stored unless the reason [is this request's](NotStored::is_of_request).
+    /// How to go on reusing it. If it may not be stored as it is now, serve it this once, and
+    /// remove what is stored unless the reason [is this request's](NotStored::is_of_request).
     pub policy: Result<Policy, NotStored>,
 }
 

@@ -1,14 +1,15 @@
 //! A bounded, weighted index with S3-FIFO eviction (Yang et al., SOSP 2023).
 //!
 //! Three queues in order of insertion. New entries enter *small* (a tenth of the capacity); what is
-//! hit twice there moves to *main*, the rest is evicted and leaves only its hash in *ghost*. What is
-//! inserted while in ghost enters main at once. Main gives entries as many more rounds as they were
-//! hit, three at most. So objects asked for once, most of a CDN's, pass through a tenth of the
+//! hit twice there moves to *main*, the rest is evicted and leaves only its hash in *ghost*. What
+//! is inserted while in ghost enters main at once. Main gives entries as many more rounds as they
+//! were hit, three at most. So objects asked for once, most of a CDN's, pass through a tenth of the
 //! memory, and a hit moves nothing: it raises one two-bit counter.
 //!
-//! Chosen by replay (`examples/replay.rs`), object miss ratios: on cloudPhysicsIO at 128 MiB, 256 MiB,
-//! 512 MiB and 1 GiB .791, .711, .634, .492 against .805, .762, .674, .565 for SIEVE and .820, .785,
-//! .738, .634 for FIFO, the same as libCacheSim's; on a web trace the two are within 1.2 points.
+//! Chosen by replay (`examples/replay.rs`), object miss ratios: on cloudPhysicsIO at 128 MiB, 256
+//! MiB, 512 MiB and 1 GiB .791, .711, .634, .492 against .805, .762, .674, .565 for SIEVE and .820,
+//! .785, .738, .634 for FIFO, the same as libCacheSim's; on a web trace the two are within 1.2
+//! points.
 
 mod ghost;
 mod slab;
@@ -20,8 +21,8 @@ use crate::limits::{GHOSTS_PER_ENTRY, SMALL_QUEUE_PERCENT};
 use ghost::Ghosts;
 use slab::{Node, Queue, Slab};
 
-/// A hasher for keys that carry their hash, like [`CacheKey`](crate::CacheKey): it passes on the one
-/// `u64` written to it. Anything else written is a bug and asserts.
+/// A hasher for keys that carry their hash, like [`CacheKey`](crate::CacheKey): it passes on the
+/// one `u64` written to it. Anything else written is a bug and asserts.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PrecomputedHash(u64);
 

@@ -28,8 +28,8 @@ pub const HEURISTIC_PERCENT: u32 = 10;
 pub const MAX_ENTITY_TAGS: usize = 64;
 
 /// Ghosts (hashes of entries lately evicted) an [`Index`](crate::Index) remembers at most for each
-/// entry it holds. Ghosts are bounded by the bytes they stood for too; one per entry costs up to 1.7
-/// points of hit ratio on the traces this was measured with, more than two gain nothing.
+/// entry it holds. Ghosts are bounded by the bytes they stood for too; one per entry costs up to
+/// 1.7 points of hit ratio on the traces this was measured with, more than two gain nothing.
 pub const GHOSTS_PER_ENTRY: usize = 2;
 
 /// Ghosts remembered however few entries there are.

@@ -1,6 +1,6 @@
 //! CDN-Cache-Control (RFC 9213): response directives for caches like this one, as a dictionary of
-//! structured fields (RFC 8941 §3.2). Where it is present and well-formed, Cache-Control and Expires
-//! do not count.
+//! structured fields (RFC 8941 §3.2). Where it is present and well-formed, Cache-Control and
+//! Expires do not count.
 
 use http::HeaderMap;
 use http::header::HeaderName;

@@ -29,7 +29,8 @@ pub(super) struct Node<K, V> {
     /// The next slot of the same hash.
     twin: u32,
     queue: Queue,
-    /// Atomic so that hits need only a shared lock. Two hits at once may count as one: it is a hint.
+    /// Atomic so that hits need only a shared lock. Two hits at once may count as one: it is a
+    /// hint.
     hits: AtomicU8,
 }
 
