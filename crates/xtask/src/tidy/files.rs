@@ -103,17 +103,17 @@ enum Place {
 
 /// `None` when the file lies where no target finds it.
 fn place(path: &str) -> Option<Place> {
-    let (directory, name) = path.rsplit_once('/')?;
-    let (_, inside) = below(directory, "crates")?.split_once('/')?;
-    let root = matches!(inside, "src" | "src/bin" | "tests/it");
-    match name {
-        _ if inside == "src/bin" => Some(Place::Root),
-        "main.rs" | "lib.rs" if root => Some(Place::Root),
-        _ if root => Some(Place::Module(
-            ["lib.rs", "main.rs"]
-                .map(|it| format!("{directory}/{it}"))
-                .into(),
-        )),
+    let (_, inside) = below(path, "crates")?.split_once('/')?;
+    let (inside, name) = inside.rsplit_once('/').unwrap_or(("", inside));
+    let (directory, _) = path.rsplit_once('/')?;
+    match (inside, name) {
+        ("", "build.rs")
+        | ("src" | "tests/it", "lib.rs" | "main.rs")
+        | ("src/bin" | "examples" | "benches", _) => Some(Place::Root),
+        ("src" | "tests/it", _) => {
+            let roots = ["lib.rs", "main.rs"].map(|root| format!("{directory}/{root}"));
+            Some(Place::Module(roots.into()))
+        }
         _ if inside.starts_with("src/") || inside.starts_with("tests/it/") => {
             Some(Place::Module(vec![format!("{directory}.rs")]))
         }

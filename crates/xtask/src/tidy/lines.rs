@@ -55,10 +55,22 @@ pub(super) fn ignored_tests(tree: &Tree) -> Vec<Finding> {
 }
 
 pub(super) fn error_fields(tree: &Tree) -> Vec<Finding> {
-    let fields = ["%e", "%err", "%error", "%source", "%cause"];
-    banned(tree, &fields, |field| {
-        format!("`%ErrorChain(&{})` instead of `{field}`", &field[1..])
-    })
+    let mut findings = Vec::new();
+    for file in tree.rust() {
+        for name in ["e", "err", "error", "source", "cause"] {
+            if file.code.contains(&format!("let {name} = ErrorChain(")) {
+                continue;
+            }
+            let lines = lines_with(&file.code, &format!("%{name}"));
+            let message = format!("`{name} = %ErrorChain(&{name})` instead of `%{name}`");
+            findings.extend(
+                lines
+                    .into_iter()
+                    .map(|line| file.finding(line, message.as_str())),
+            );
+        }
+    }
+    findings
 }
 
 pub(super) fn error_display(tree: &Tree) -> Vec<Finding> {

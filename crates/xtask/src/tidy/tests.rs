@@ -225,6 +225,8 @@ const SAMPLES: &[Sample<'_>] = &[
             ("crates/func/src/pool.rs", "#[cfg(test)]\nmod tests;\n"),
             ("crates/func/src/pool/tests.rs", ""),
             ("crates/func/tests/it/main.rs", "mod pool;\n"),
+            ("crates/func/examples/replay.rs", ""),
+            ("crates/func/build.rs", ""),
             ("crates/func/tests/it/pool.rs", ""),
         ],
     },
