@@ -11,12 +11,12 @@ pub enum Format {
 /// What kind of picture it is, which says how it is best sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Opaque, of many colours.
+    /// Opaque, of many colours, or from a JPEG: nothing is as small as another JPEG.
     Photograph,
-    /// Opaque, of few colours and from a lossless source: JPEG would smear its edges.
+    /// Of few colours, from a lossless source: JPEG would smear its edges, PNG packs it best.
     Drawing,
-    /// Some of it can be seen through.
-    Transparent,
+    /// Of many colours, some of it can be seen through: WebP packs it best.
+    Cutout,
 }
 
 /// The formats a client takes, from its `Accept` header.
@@ -34,6 +34,16 @@ impl Format {
             Self::Jpeg => "image/jpeg",
             Self::Png => "image/png",
             Self::WebP => "image/webp",
+        }
+    }
+}
+
+impl Kind {
+    /// The format that every client can be expected to read.
+    fn everywhere(self) -> Format {
+        match self {
+            Self::Photograph => Format::Jpeg,
+            Self::Drawing | Self::Cutout => Format::Png,
         }
     }
 }
@@ -63,15 +73,17 @@ impl Accept {
     /// understood everywhere: a picture says more than a 406.
     #[must_use]
     pub fn choose(self, kind: Kind) -> Format {
-        match kind {
-            Kind::Photograph if self.jpeg => Format::Jpeg,
-            Kind::Photograph if self.webp => Format::WebP,
-            Kind::Photograph if self.png => Format::Png,
-            Kind::Photograph => Format::Jpeg,
-            Kind::Drawing if !self.webp && !self.png && self.jpeg => Format::Jpeg,
-            Kind::Drawing | Kind::Transparent if self.webp => Format::WebP,
-            Kind::Drawing | Kind::Transparent => Format::Png,
-        }
+        let best_first: &[(Format, bool)] = match kind {
+            Kind::Photograph => &[
+                (Format::Jpeg, self.jpeg),
+                (Format::WebP, self.webp),
+                (Format::Png, self.png),
+            ],
+            Kind::Drawing => &[(Format::Png, self.png), (Format::WebP, self.webp)],
+            Kind::Cutout => &[(Format::WebP, self.webp), (Format::Png, self.png)],
+        };
+        let taken = best_first.iter().find(|(_, taken)| *taken);
+        taken.map_or(kind.everywhere(), |(format, _)| *format)
     }
 
     /// One letter for each format taken: with the source and the parameters it decides the answer.

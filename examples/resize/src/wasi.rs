@@ -29,7 +29,7 @@ impl Guest for Resize {
     fn handle(request: IncomingRequest, out: ResponseOutparam) {
         let reply = respond(&request).unwrap_or_else(Reply::from);
         let with_body = !matches!(request.method(), Method::Head) && reply.status != 304;
-        send(reply, with_body, out);
+        send(&reply, with_body, out);
     }
 }
 
@@ -128,7 +128,7 @@ fn header(fields: &Fields, name: &str) -> Option<String> {
         .map(|values| values.join(", "))
 }
 
-fn send(reply: Reply, with_body: bool, out: ResponseOutparam) {
+fn send(reply: &Reply, with_body: bool, out: ResponseOutparam) {
     let fields = Fields::new();
     for (name, value) in &reply.headers {
         fields

@@ -2,17 +2,16 @@ use super::{Accept, Format, Kind};
 
 fn check(header: &str, expected: [Format; 3]) {
     let accept = Accept::parse(Some(header));
-    let chosen =
-        [Kind::Photograph, Kind::Drawing, Kind::Transparent].map(|kind| accept.choose(kind));
+    let chosen = [Kind::Photograph, Kind::Drawing, Kind::Cutout].map(|kind| accept.choose(kind));
     assert_eq!(
         chosen, expected,
-        "photograph, drawing, transparent for `{header}`"
+        "photograph, drawing, cutout for `{header}`"
     );
 }
 
 #[test]
-fn browsers_get_jpeg_photographs_and_webp_drawings() {
-    let webp = [Format::Jpeg, Format::WebP, Format::WebP];
+fn browsers_get_webp_where_it_is_best() {
+    let webp = [Format::Jpeg, Format::Png, Format::WebP];
     check(
         "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8",
         webp,
@@ -41,7 +40,7 @@ fn clients_that_do_not_name_webp_do_not_get_it() {
 fn a_narrow_client_gets_what_it_takes_if_that_can_be() {
     check("image/png", [Format::Png; 3]);
     check("image/webp", [Format::WebP; 3]);
-    check("image/jpeg", [Format::Jpeg, Format::Jpeg, Format::Png]);
+    check("image/jpeg", [Format::Jpeg, Format::Png, Format::Png]);
     check("image/*, image/jpeg;q=0", [Format::Png; 3]);
     check("image/avif", [Format::Jpeg, Format::Png, Format::Png]);
     check(

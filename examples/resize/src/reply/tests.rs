@@ -67,7 +67,7 @@ fn a_source_without_a_sound_tag_gives_none() {
 
 #[test]
 fn a_client_that_has_the_picture_is_told_so() {
-    let held = |condition| derive(Some("\"a\""), "w=1", None).held(condition);
+    let held = |condition: Option<&str>| derive(Some("\"a\""), "w=1", None).held(condition);
     let mine = "\"a-1x0-contain-q80-jp-1\"";
     assert!(held(Some(mine)));
     assert!(held(Some("*")));
