@@ -1,0 +1,48 @@
+//! Every bound of this crate that is not a setting. Sizes are bytes unless the name says otherwise.
+
+use std::time::Duration;
+
+/// A request's head: request line and header fields. Longer ones are answered 431.
+pub const HEAD_MAX: usize = 32 << 10;
+/// Header fields of a request, hyper's own default; more are answered 431.
+pub const HEADERS_MAX: usize = 100;
+/// Read and write buffer of a connection.
+pub const CONNECTION_BUFFER_MAX: usize = 64 << 10;
+/// Sockets accepted and not yet taken by their worker.
+pub const ACCEPTED_QUEUE: usize = 1024;
+/// Sockets that wait in the kernel to be accepted, should the node's listener be made here.
+pub const BACKLOG: i32 = 1024;
+
+/// Parts that the cache is split into, each with a lock of its own. A power of two.
+pub const SHARDS: usize = 32;
+/// Purge epochs of paths: an invalidated path makes one stored answer in so many others stale.
+pub const EPOCH_SLOTS: usize = 1 << 18;
+/// Keys remembered as uncacheable, in each half of a shard's table.
+pub const UNCACHEABLE_KEYS: usize = 4096;
+
+/// Fills of one key at once: as many variants as are stored of it.
+pub const FILLS_PER_KEY: usize = 16;
+/// Part of the cache's size that running fills may hold in memory, in percent; what comes beyond it
+/// is passed through and not stored.
+pub const FILLING_PERCENT: u64 = 50;
+/// What is held of an answer that is passed through to several readers: beyond it the origin waits
+/// for the slowest.
+pub const PASS_WINDOW: u64 = 1 << 20;
+/// How long a fill goes on when all its readers are gone.
+pub const ABANDONED_MAX: Duration = Duration::from_secs(10);
+/// Frames of an answer's body that are taken at once, before a task is made for the rest.
+pub const INLINE_FRAMES: usize = 16;
+/// Stored bodies are kept in pieces of at least this size, but for the last.
+pub const PIECE_MIN: usize = 256 << 10;
+/// Memory that a stored answer takes besides key, fields and body.
+pub const STORED_OVERHEAD: usize = 512;
+/// Memory of a header field besides its name and value.
+pub const FIELD_OVERHEAD: usize = 64;
+
+/// Times that a request looks again for a stored answer because the one it waited for was not its.
+pub const ATTEMPTS: usize = 3;
+/// `Via` entries of ours after which a request is taken to run in circles.
+pub const LOOPS_MAX: usize = 8;
+
+const _: () = assert!(SHARDS.is_power_of_two() && EPOCH_SLOTS.is_power_of_two());
+const _: () = assert!(FILLING_PERCENT <= 100);

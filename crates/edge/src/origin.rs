@@ -1,0 +1,24 @@
+//! What stands behind the edge.
+
+use std::fmt;
+
+use fractus_func::{Body, BoxFuture, RequestId};
+use http::{Request, Response};
+
+/// A source of answers: a function, a bucket, an upstream.
+pub trait Origin: fmt::Debug + Send + Sync {
+    /// Part of what a cached answer is filed under: answers of one generation are never served for
+    /// another, such as those of a function's previous version. Called for every request; must be
+    /// cheap and must not block.
+    fn generation(&self) -> u64;
+
+    /// Answers a request; failures are answers too, with a status, `X-Fractus-Error: CODE` and a
+    /// plain text that says what happened.
+    ///
+    /// The request's URI is absolute, its hop-by-hop fields are gone and `X-Forwarded-For`,
+    /// `-Proto` and `-Host` are the edge's. Its body ends with
+    /// [`BodyError::Stalled`](fractus_func::BodyError::Stalled) when the client sends nothing for
+    /// the edge's stall time; its size is for the origin to limit. The client's going away drops the
+    /// future or the answer's body, unless others wait for the same answer.
+    fn fetch(&self, request: Request<Body>, id: RequestId) -> BoxFuture<'static, Response<Body>>;
+}
