@@ -1,0 +1,5 @@
+addEventListener("fetch", (event) => {
+  event.respondWith(
+    new Response("Hello from JavaScript\n", { headers: { "content-type": "text/plain" } }),
+  );
+});
