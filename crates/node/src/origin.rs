@@ -16,7 +16,7 @@ use http_body_util::{BodyExt, Full};
 pub(crate) use self::bucket::{BucketOrigin, object_path};
 pub(crate) use self::function::FunctionOrigin;
 pub(crate) use self::object::{
-    CACHE_CONTROL_META, KeyError, ObjectRequest, decode_key, object_response, split_object_path,
+    CACHE_CONTROL_META, ObjectRequest, decode_key, object_response, split_object_path,
 };
 pub(crate) use self::upstream::UpstreamOrigin;
 
@@ -46,4 +46,4 @@ fn full(bytes: Bytes) -> Body {
 }
 
 #[cfg(test)]
-mod test_support;
+pub(crate) mod test_support;

@@ -6,7 +6,7 @@ use std::future::ready;
 use fractus_blob::{BucketName, ObjectKey, Store};
 use fractus_edge::Origin;
 use fractus_func::{Body, BoxFuture, RequestId};
-use http::{Request, Response};
+use http::{HeaderName, HeaderValue, Method, Request, Response};
 
 use super::object::{
     ObjectRequest, decode_key, method_not_allowed, no_such_object, object_response,
@@ -14,7 +14,9 @@ use super::object::{
 };
 
 /// What the route of public objects begins with.
-pub(crate) const BUCKET_PREFIX: &str = "/b/";
+const BUCKET_PREFIX: &str = "/b/";
+/// What caches like the edge's are told (RFC 9213), browsers not.
+const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
 /// The path of an object on the edge, as browsers and curl spell it: percent-encoded where a path
 /// must be.
@@ -44,12 +46,17 @@ impl BucketOrigin {
     }
 
     /// The request for an object, if it may be made.
-    fn object_request(&self, request: Request<Body>) -> Result<ObjectRequest, Box<Response<Body>>> {
-        let (head, _) = request.into_parts();
-        if !matches!(head.method, http::Method::GET | http::Method::HEAD) {
+    fn object_request(
+        &self,
+        head: http::request::Parts,
+    ) -> Result<ObjectRequest, Box<Response<Body>>> {
+        if head.method != Method::GET && head.method != Method::HEAD {
             return Err(Box::new(method_not_allowed()));
         }
-        let path = head.uri.path().strip_prefix(BUCKET_PREFIX);
+        let path = head
+            .uri
+            .path()
+            .strip_prefix(BUCKET_PREFIX.trim_end_matches('/'));
         let Some((bucket, key)) = path.and_then(split_object_path) else {
             return Err(Box::new(no_such_object()));
         };
@@ -76,11 +83,23 @@ impl Origin for BucketOrigin {
     }
 
     fn fetch(&self, request: Request<Body>, _id: RequestId) -> BoxFuture<'static, Response<Body>> {
+        let (head, _) = request.into_parts();
+        let path = head.uri.clone();
+        let request = match self.object_request(head) {
+            Ok(request) => request,
+            Err(refusal) => return Box::pin(ready(*refusal)),
+        };
+        // A change invalidates one spelling of the path; the edge must not keep any other.
+        let is_canonical = object_path(&request.bucket, &request.key) == path.path();
         let store = self.store.clone();
-        match self.object_request(request) {
-            Ok(request) => Box::pin(async move { object_response(&store, request).await }),
-            Err(refusal) => Box::pin(ready(*refusal)),
-        }
+        Box::pin(async move {
+            let mut response = object_response(&store, request).await;
+            if !is_canonical {
+                let no_store = HeaderValue::from_static("no-store");
+                response.headers_mut().insert(CDN_CACHE_CONTROL, no_store);
+            }
+            response
+        })
     }
 }
 

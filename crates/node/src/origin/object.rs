@@ -74,10 +74,11 @@ impl KeyError {
     }
 }
 
-/// Splits `BUCKET/KEY`, with or without a `/` before it; None without a key. The key is not decoded.
+/// Splits `/BUCKET/KEY`; None without a key. The key is not decoded.
 pub(crate) fn split_object_path(path: &str) -> Option<(&str, &str)> {
-    let path = path.strip_prefix('/').unwrap_or(path);
-    path.split_once('/').filter(|(_, key)| !key.is_empty())
+    path.strip_prefix('/')?
+        .split_once('/')
+        .filter(|(_, key)| !key.is_empty())
 }
 
 /// Reads the key in a URL's path: percent-decoded once, and then bytes as they are. `..` and `//`

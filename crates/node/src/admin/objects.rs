@@ -1,0 +1,105 @@
+//! Objects: written with conditions, read as the edge reads them.
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::{Json, http::Uri};
+use fractus_blob::{BucketName, ETag, ObjectKey, ObjectMeta, Precondition};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderName, StatusCode};
+use serde_json::json;
+
+use crate::admin::App;
+use crate::admin::body;
+use crate::admin::buckets::bucket_name;
+use crate::admin::error::ApiError;
+use crate::origin::{CACHE_CONTROL_META, ObjectRequest, decode_key, object_response, split_object_path};
+
+const PREFIX: &str = "/v1/objects";
+
+/// The bucket and the key in the path, which is decoded once and here.
+fn target(uri: &Uri) -> Result<(BucketName, ObjectKey), ApiError> {
+    let path = uri.path().strip_prefix(PREFIX).and_then(split_object_path);
+    let Some((bucket, key)) = path else {
+        return Err(ApiError::bad_request("the path names no object", "use /v1/objects/BUCKET/KEY"));
+    };
+    let key = decode_key(key).map_err(|error| {
+        let hint = "use 1 to 1024 bytes of UTF-8, percent-encoded";
+        ApiError::new(StatusCode::BAD_REQUEST, "invalid-key", error.to_string(), hint)
+    })?;
+    let bucket = bucket_name(bucket).or(Err(ApiError::no_such_bucket(bucket)))?;
+    Ok((bucket, key))
+}
+
+pub(super) async fn get(State(admin): App, request: Request) -> Result<Response, ApiError> {
+    let (bucket, key) = target(request.uri())?;
+    let (head, _) = request.into_parts();
+    let asked = ObjectRequest {
+        bucket,
+        key,
+        method: head.method,
+        headers: head.headers,
+    };
+    let response = object_response(admin.control.store(), asked).await;
+    Ok(response.map(Body::new))
+}
+
+fn text_of(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, ApiError> {
+    let text = headers.get(name).map(|value| value.to_str().map(ToOwned::to_owned));
+    text.transpose().map_err(|_| {
+        ApiError::bad_request(format!("{name} is not plain ASCII"), "write it in ASCII")
+    })
+}
+
+/// What `If-None-Match: *` and `If-Match` ask for.
+fn precondition(headers: &HeaderMap) -> Result<Precondition, ApiError> {
+    let unsupported = || {
+        ApiError::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "unsupported-condition",
+            "writes know `If-None-Match: *`, `If-Match: *` and `If-Match` with one strong tag",
+            "use one of these",
+        )
+    };
+    let absent = text_of(headers, &IF_NONE_MATCH)?;
+    let present = text_of(headers, &IF_MATCH)?;
+    match (absent.as_deref().map(str::trim), present.as_deref().map(str::trim)) {
+        (None, None) => Ok(Precondition::None),
+        (Some("*"), None) => Ok(Precondition::IfAbsent),
+        (None, Some("*")) => Ok(Precondition::IfPresent),
+        // A tag of another form is none of ours, so no object has it.
+        (None, Some(tag)) if !tag.contains(',') => match tag.parse::<ETag>() {
+            Ok(tag) => Ok(Precondition::IfMatch(tag)),
+            Err(_) => Err(fractus_blob::WriteError::PreconditionFailed.into()),
+        },
+        _ => Err(unsupported()),
+    }
+}
+
+pub(super) async fn put(State(admin): App, request: Request) -> Result<Response, ApiError> {
+    let (bucket, key) = target(request.uri())?;
+    let (head, mut body) = request.into_parts();
+    let precondition = precondition(&head.headers)?;
+    let cache_control = text_of(&head.headers, &CACHE_CONTROL)?;
+    let meta = ObjectMeta {
+        content_type: text_of(&head.headers, &CONTENT_TYPE)?,
+        user: cache_control.map(|value| (CACHE_CONTROL_META.to_owned(), value)).into_iter().collect(),
+    };
+    let mut writer = admin.control.store().writer(&bucket, &key, meta).precondition(precondition);
+    let mut size = 0_u64;
+    while let Some(bytes) = body::next(&mut body).await? {
+        size += bytes.len() as u64;
+        writer.write_async(&bytes).await?;
+    }
+    let (done, key) = admin.control.put_object(bucket, key, writer).await?;
+    let etag = done.etag.map(|tag| tag.to_string());
+    let answer = json!({"key": key.as_str(), "size": size, "etag": etag});
+    Ok((StatusCode::CREATED, Json(answer)).into_response())
+}
+
+pub(super) async fn delete(State(admin): App, request: Request) -> Result<StatusCode, ApiError> {
+    let (bucket, key) = target(request.uri())?;
+    let precondition = precondition(request.headers())?;
+    admin.control.delete_object(bucket, key, precondition).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,305 @@
+//! Artifacts by digest: `DIR/artifacts/SHA256.wasm`, and beside each what the runtime compiled it
+//! to, `SHA256.FINGERPRINT.compiled`.
+//!
+//! A file under its final name is whole and on disk. Nothing here knows which function uses what.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use fractus_func::limits::ARTIFACT_MAX;
+use fractus_func::{CompileError, Runtime};
+use fractus_stdx::Hex;
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+use tokio::fs::File;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Semaphore;
+
+use crate::durable;
+
+/// Compilations at once: each uses all processors already.
+const COMPILATIONS: usize = 1;
+
+/// The SHA-256 of an artifact; 64 lower-case hexadecimal digits as text.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Digest(pub(crate) [u8; 32]);
+
+/// A text that is no digest.
+#[derive(Clone, Copy, Debug, Error)]
+#[error("not a SHA-256 digest: expected 64 lower-case hexadecimal digits")]
+pub(crate) struct DigestError;
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Hex(&self.0).fmt(f)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = DigestError;
+
+    fn from_str(text: &str) -> Result<Self, DigestError> {
+        let digit = |b: &u8| b.is_ascii_digit() || (b'a'..=b'f').contains(b);
+        if text.len() != 64 || !text.as_bytes().iter().all(digit) {
+            return Err(DigestError);
+        }
+        let byte = |at: usize| {
+            u8::from_str_radix(&text[2 * at..2 * at + 2], 16).expect("two hexadecimal digits")
+        };
+        Ok(Self(std::array::from_fn(byte)))
+    }
+}
+
+/// The artifacts' folder.
+#[derive(Debug)]
+pub(crate) struct Artifacts {
+    folder: PathBuf,
+    runtime: Arc<dyn Runtime>,
+    /// The runtime's fingerprint as part of a file name.
+    fingerprint: String,
+    compiling: Semaphore,
+    uploads: AtomicU64,
+}
+
+/// An artifact that is there in both forms.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Compiled {
+    /// Bytes of the artifact.
+    pub(crate) size: u64,
+    /// Bytes of its compiled form.
+    pub(crate) compiled_size: u64,
+    /// How long the compilation took; 0 when it was done before.
+    pub(crate) compile_ms: u64,
+}
+
+/// An artifact that cannot be taken, compiled or found.
+#[derive(Debug, Error)]
+pub enum ArtifactError {
+    /// There is no such artifact.
+    #[error("there is no artifact {artifact}")]
+    Missing {
+        /// Its digest.
+        artifact: String,
+    },
+    /// More bytes than an artifact may have.
+    #[error("an artifact has at most {ARTIFACT_MAX} bytes")]
+    TooLarge,
+    /// The bytes are not those of the digest.
+    #[error("the bytes have the SHA-256 {found}, not {expected}")]
+    Mismatch {
+        /// The digest announced.
+        expected: String,
+        /// The digest of what arrived.
+        found: String,
+    },
+    /// It is no function.
+    #[error("the artifact cannot become a function")]
+    Invalid(#[source] CompileError),
+    /// The disk failed or is full.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The node is shutting down.
+    #[error("the node is shutting down")]
+    Gone,
+}
+
+fn io_error<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> ArtifactError + 'a {
+    move |source| ArtifactError::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+impl Artifacts {
+    /// The artifacts in `folder`, compiled by `runtime`. Removes what uploads left unfinished.
+    pub(crate) fn open(folder: PathBuf, runtime: Arc<dyn Runtime>) -> Result<Self, ArtifactError> {
+        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+        let fingerprint = runtime.fingerprint().chars().map(plain).collect();
+        let artifacts = Self {
+            folder,
+            runtime,
+            fingerprint,
+            compiling: Semaphore::new(COMPILATIONS),
+            uploads: AtomicU64::new(0),
+        };
+        artifacts.sweep(|name| !name.ends_with(".wasm") && !name.ends_with(".compiled"))?;
+        Ok(artifacts)
+    }
+
+    /// Removes all that belongs to none of `used`, and all that was compiled by another runtime.
+    pub(crate) fn retain(&self, used: &BTreeSet<Digest>) -> Result<(), ArtifactError> {
+        let ours = format!(".{}.compiled", self.fingerprint);
+        self.sweep(|name| {
+            let digest = name.split('.').next().and_then(|text| text.parse().ok());
+            let known = digest.is_some_and(|digest| used.contains(&digest));
+            !known || !(name.ends_with(".wasm") || name.ends_with(&ours))
+        })
+    }
+
+    fn sweep(&self, is_garbage: impl Fn(&str) -> bool) -> Result<(), ArtifactError> {
+        let list = io_error("list", &self.folder);
+        for entry in fs::read_dir(&self.folder).map_err(&list)? {
+            let entry = entry.map_err(&list)?;
+            if entry.file_name().to_str().is_none_or(&is_garbage) {
+                let path = entry.path();
+                durable::remove(&path).map_err(io_error("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where an artifact lies.
+    fn wasm(&self, artifact: Digest) -> PathBuf {
+        self.folder.join(format!("{artifact}.wasm"))
+    }
+
+    /// Where its compiled form lies, for [`Runtime::load`].
+    pub(crate) fn compiled(&self, artifact: Digest) -> PathBuf {
+        self.folder.join(format!("{artifact}.{}.compiled", self.fingerprint))
+    }
+
+    /// The size of an artifact, if it is there.
+    pub(crate) fn size(&self, artifact: Digest) -> Option<u64> {
+        fs::metadata(self.wasm(artifact)).ok().map(|file| file.len())
+    }
+
+    /// The size of its compiled form, if it is there.
+    pub(crate) fn compiled_size(&self, artifact: Digest) -> Option<u64> {
+        fs::metadata(self.compiled(artifact)).ok().map(|file| file.len())
+    }
+
+    /// Begins to take an artifact.
+    pub(crate) async fn upload(&self, artifact: Digest) -> Result<Upload, ArtifactError> {
+        let number = self.uploads.fetch_add(1, Ordering::Relaxed);
+        let path = self.folder.join(format!("{artifact}.{number}.upload"));
+        let file = File::create_new(&path).await;
+        let file = file.map_err(io_error("create", &path))?;
+        Ok(Upload {
+            file,
+            temporary: Temporary(path),
+            hash: Sha256::new(),
+            size: 0,
+            artifact,
+            target: self.wasm(artifact),
+        })
+    }
+
+    /// Compiles an artifact unless that was done before.
+    pub(crate) async fn compile(&self, artifact: Digest) -> Result<Compiled, ArtifactError> {
+        let permit = self.compiling.acquire().await;
+        let _permit = permit.or(Err(ArtifactError::Gone))?;
+        let size = self.size(artifact).ok_or_else(|| ArtifactError::Missing {
+            artifact: artifact.to_string(),
+        })?;
+        if let Some(compiled_size) = self.compiled_size(artifact) {
+            return Ok(Compiled {
+                size,
+                compiled_size,
+                compile_ms: 0,
+            });
+        }
+        let (source, target) = (self.wasm(artifact), self.compiled(artifact));
+        let runtime = Arc::clone(&self.runtime);
+        let begin = Instant::now();
+        let work = move || compile(runtime.as_ref(), &source, &target);
+        let done = tokio::task::spawn_blocking(work).await;
+        let compiled_size = done.unwrap_or(Err(ArtifactError::Gone))?;
+        Ok(Compiled {
+            size,
+            compiled_size,
+            compile_ms: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
+        })
+    }
+
+    /// Removes an artifact in both forms.
+    pub(crate) fn remove(&self, artifact: Digest) -> Result<(), ArtifactError> {
+        for path in [self.compiled(artifact), self.wasm(artifact)] {
+            durable::remove(&path).map_err(io_error("remove", &path))?;
+        }
+        Ok(())
+    }
+}
+
+fn compile(runtime: &dyn Runtime, source: &Path, target: &Path) -> Result<u64, ArtifactError> {
+    let artifact = fs::read(source).map_err(io_error("read", source))?;
+    let compiled = runtime.compile(&artifact).map_err(ArtifactError::Invalid)?;
+    durable::replace(target, &compiled, 0o600).map_err(io_error("write", target))?;
+    Ok(compiled.len() as u64)
+}
+
+/// A file that goes with the value, unless it has got another name by then.
+#[derive(Debug)]
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // Nobody is left to be told; the next start removes it.
+        drop(fs::remove_file(&self.0));
+    }
+}
+
+/// An artifact on its way in. Dropping it abandons it.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    file: File,
+    temporary: Temporary,
+    hash: Sha256,
+    size: usize,
+    artifact: Digest,
+    target: PathBuf,
+}
+
+impl Upload {
+    /// Takes the next bytes.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), ArtifactError> {
+        self.size += bytes.len();
+        if self.size > ARTIFACT_MAX {
+            return Err(ArtifactError::TooLarge);
+        }
+        self.hash.update(bytes);
+        let written = self.file.write_all(bytes).await;
+        written.map_err(io_error("write", &self.temporary.0))
+    }
+
+    /// Checks the digest and keeps the artifact; durable when this returns. Answers its size.
+    pub(crate) async fn finish(mut self) -> Result<usize, ArtifactError> {
+        let found = Digest(self.hash.finalize().into());
+        if found != self.artifact {
+            return Err(ArtifactError::Mismatch {
+                expected: self.artifact.to_string(),
+                found: found.to_string(),
+            });
+        }
+        let synced = async {
+            self.file.flush().await?;
+            self.file.sync_all().await
+        };
+        synced.await.map_err(io_error("write", &self.temporary.0))?;
+        let publish = move || {
+            let published = durable::publish(&self.temporary.0, &self.target);
+            published.map_err(io_error("write", &self.target))
+        };
+        let done = tokio::task::spawn_blocking(publish).await;
+        done.unwrap_or(Err(ArtifactError::Gone))?;
+        Ok(self.size)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,68 @@
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::{Addresses, Credentials, DataDir, DataDirError};
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn a_directory_has_one_owner_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a/b");
+    let owned = DataDir::open(&path).unwrap();
+    assert_eq!(mode(&path), 0o700);
+    let refused = DataDir::open(&path).unwrap_err();
+    let pid = std::process::id();
+    assert!(refused.to_string().contains(&format!("another node (pid {pid}) runs on")));
+    drop(owned);
+    DataDir::open(&path).unwrap();
+}
+
+#[test]
+fn credentials_are_made_once_and_kept_private() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = DataDir::open(dir.path()).unwrap().credentials().unwrap();
+    let file = dir.path().join("credentials.json");
+    assert_eq!(mode(&file), 0o600);
+    assert_eq!(made.access_key_id.len(), 20);
+    assert_eq!(made.secret_access_key.len(), 40);
+    assert_eq!(made.admin_token.len(), 64);
+    assert!(!format!("{made:?}").contains(&made.admin_token));
+
+    fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+    let again = DataDir::open(dir.path()).unwrap().credentials().unwrap();
+    assert_eq!(again.admin_token, made.admin_token);
+    assert_eq!(mode(&file), 0o600);
+    assert_eq!(Credentials::read(dir.path()).unwrap().admin_token, made.admin_token);
+}
+
+#[test]
+fn damaged_credentials_are_never_replaced_unasked() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("credentials.json"), "{").unwrap();
+    let error = DataDir::open(dir.path()).unwrap().credentials().unwrap_err();
+    assert!(matches!(error, DataDirError::Damaged { .. }));
+    assert_eq!(fs::read(dir.path().join("credentials.json")).unwrap(), b"{");
+}
+
+#[test]
+fn a_stale_announcement_is_replaced_and_taken_back() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("node.json"), "left by a crash").unwrap();
+    let data = DataDir::open(dir.path()).unwrap();
+    let address = "127.0.0.1:1".parse().unwrap();
+    let addresses = Addresses {
+        pid: 7,
+        edge: address,
+        api: address,
+        admin: address,
+    };
+    data.announce(&addresses).unwrap();
+    assert_eq!(Addresses::read(dir.path()).unwrap(), addresses);
+    data.withdraw().unwrap();
+    data.withdraw().unwrap();
+    assert!(Addresses::read(dir.path()).is_err());
+}

@@ -1,0 +1,207 @@
+//! The deployed functions in memory, and the way of a call: its length is checked, it gets a place
+//! (or waits for one, or is refused), the program is loaded if it is not, and the runtime takes
+//! over. Whatever happens on the way, and wherever the caller goes away, the place is given back
+//! once and one usage record is left.
+//!
+//! Parts: [`Desk`] admits and counts, one for each name; [`Budget`] bounds all functions together;
+//! [`Function`] is one deployed version; [`Visit`] is one call.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use fractus_func::{Body, Call, CallError, FunctionName, LoadError, Outcome, RequestId, Runtime};
+use fractus_stdx::ErrorChain;
+use http::header::CONTENT_LENGTH;
+
+use crate::artifacts::Artifacts;
+use crate::functions::visit::{Seat, Visit};
+use crate::limits::{PROGRAM_IDLE_MS, PROGRAMS_LOADED_MAX};
+use crate::logs::Logs;
+use crate::outbound::Outbound;
+use crate::registry::{Ledger, NewVersion};
+use crate::usage::Usage;
+
+mod budget;
+mod desk;
+mod function;
+mod visit;
+
+pub(crate) use crate::functions::budget::Budget;
+pub(crate) use crate::functions::desk::{Desk, LastError};
+pub(crate) use crate::functions::function::Function;
+#[cfg(test)]
+pub(crate) use crate::functions::visit::refusal;
+
+/// What all calls share.
+#[derive(Debug)]
+pub(crate) struct Services {
+    /// Loads programs.
+    pub(crate) runtime: Arc<dyn Runtime>,
+    /// Where compiled programs lie.
+    pub(crate) artifacts: Arc<Artifacts>,
+    /// Sends what guests request.
+    pub(crate) outbound: Outbound,
+    /// Takes what guests write.
+    pub(crate) logs: Logs,
+    /// Takes what calls cost.
+    pub(crate) usage: Usage,
+    /// Bounds all guests together.
+    pub(crate) budget: Arc<Budget>,
+}
+
+/// The deployed functions. Calls never come by here to find theirs: the edge's routes hold it.
+#[derive(Debug)]
+pub(crate) struct Functions {
+    services: Arc<Services>,
+    current: Mutex<Arc<BTreeMap<FunctionName, Arc<Function>>>>,
+    generations: AtomicU64,
+}
+
+impl Functions {
+    /// No functions yet.
+    pub(crate) fn new(services: Services) -> Self {
+        Self {
+            services: Arc::new(services),
+            current: Mutex::default(),
+            generations: AtomicU64::new(1),
+        }
+    }
+
+    /// Version `number` of a function, whose calls arrive at `desk`. Nobody calls it until
+    /// [`Functions::replace`] makes it current.
+    pub(crate) fn version(
+        &self,
+        number: u64,
+        deployed: NewVersion,
+        desk: Arc<Desk>,
+    ) -> Arc<Function> {
+        let generation = self.generations.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Function::new(number, generation, deployed, desk))
+    }
+
+    /// What all calls share.
+    pub(crate) fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// The current versions as they are now.
+    pub(crate) fn snapshot(&self) -> Arc<BTreeMap<FunctionName, Arc<Function>>> {
+        Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The current version of one function.
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<Function>> {
+        self.snapshot().get(name).cloned()
+    }
+
+    /// Replaces all current versions. Calls on versions that are gone end on them; a function's
+    /// new limit of concurrent calls holds from now on.
+    pub(crate) fn replace(&self, functions: BTreeMap<FunctionName, Arc<Function>>) {
+        for function in functions.values() {
+            function.desk().set_limit(function.manifest().limits.concurrency);
+        }
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(functions);
+    }
+
+    /// Answers one call, refused or not, with a usage record. Yields the response's head; the body
+    /// may stream after it. Dropping the future or the body ends the call.
+    pub(crate) async fn call(
+        &self,
+        function: &Arc<Function>,
+        request: http::Request<Body>,
+        id: RequestId,
+    ) -> Result<http::Response<Body>, CallError> {
+        let visit = Arc::new(Visit::arrive(&self.services, function, id));
+        let limit = function.manifest().limits.request_bytes();
+        if content_length(&request).is_some_and(|length| length > limit) {
+            let message = format!("the request's body is larger than the {limit} bytes allowed");
+            return Err(visit.refuse(Outcome::RequestTooLarge, message));
+        }
+        let Ok(place) = function.desk().enter().await else {
+            let message = "as many calls as may run and wait do so already; try again".to_owned();
+            return Err(visit.refuse(Outcome::Throttled, message));
+        };
+        let Some(instance) = self.services.budget.instance() else {
+            let message = "the node runs as many instances as it may; try again".to_owned();
+            return Err(visit.refuse(Outcome::NodeBusy, message));
+        };
+        visit.take(Seat { place, instance });
+        let queue_us = visit.elapsed_us();
+        let begin = Instant::now();
+        let (program, was_loaded) = match self.program(function).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::error!(function = %function.name(), error = %ErrorChain(&error), "load");
+                let message = "the function could not be loaded; the node's log says why";
+                return Err(visit.refuse(Outcome::StartFailed, message.to_owned()));
+            }
+        };
+        let load_us = if was_loaded { 0 } else { micros(begin).max(1) };
+        let call = Call {
+            id,
+            request,
+            host: visit,
+            queue_us,
+            load_us,
+        };
+        program.call(call).await
+    }
+
+    /// The function's program, and whether it was loaded already.
+    async fn program(
+        &self,
+        function: &Arc<Function>,
+    ) -> Result<(Arc<dyn fractus_func::Program>, bool), LoadError> {
+        if let Some(program) = function.loaded() {
+            return Ok((program, true));
+        }
+        let program = function.load(&self.services).await?;
+        self.evict_surplus();
+        Ok((program, false))
+    }
+
+    /// Drops programs that were not called for long. `now_ms` is the wall clock's.
+    pub(crate) fn evict_idle(&self, now_ms: u64) {
+        for function in self.snapshot().values() {
+            let idle_ms = now_ms.saturating_sub(function.called_ms());
+            if idle_ms >= PROGRAM_IDLE_MS && function.unload() {
+                tracing::debug!(function = %function.name(), idle_ms, "unloaded");
+            }
+        }
+    }
+
+    /// Drops the least recently called programs beyond the limit.
+    fn evict_surplus(&self) {
+        let snapshot = self.snapshot();
+        let mut loaded: Vec<_> = snapshot.values().filter(|f| f.loaded().is_some()).collect();
+        let surplus = loaded.len().saturating_sub(PROGRAMS_LOADED_MAX);
+        loaded.sort_by_key(|function| function.called_ms());
+        for function in &loaded[..surplus] {
+            function.unload();
+        }
+    }
+
+    /// The ledgers that changed since they were last asked for.
+    pub(crate) fn changed_ledgers(&self) -> BTreeMap<FunctionName, Ledger> {
+        let snapshot = self.snapshot();
+        let changed = snapshot.iter().filter_map(|(name, function)| {
+            let ledger = function.desk().changed_ledger()?;
+            Some((name.clone(), ledger))
+        });
+        changed.collect()
+    }
+}
+
+fn content_length(request: &http::Request<Body>) -> Option<u64> {
+    request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Microseconds since `begin`.
+fn micros(begin: Instant) -> u64 {
+    u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

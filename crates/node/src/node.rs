@@ -1,0 +1,301 @@
+//! A node's life: start, run, stop.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use fractus_blob::Store;
+use fractus_edge::{Edge, EdgeConfig, Origin, ServeError, Serving};
+use fractus_func::Runtime;
+use fractus_stdx::ErrorChain;
+use fractus_wasm::{WasmConfig, WasmRuntime};
+use thiserror::Error;
+
+use crate::admin::{self, Admin};
+use crate::api;
+use crate::artifacts::{ArtifactError, Artifacts};
+use crate::clock::now_ms;
+use crate::config::Config;
+use crate::control::{Control, DeployError};
+use crate::data_dir::{Addresses, Credentials, DataDir, DataDirError};
+use crate::functions::{Budget, Functions, Services};
+use crate::limits::{CONTROL_GRACE_MS, CONTROL_THREADS, SETTLE_MS, SWEEP_MS};
+use crate::listener::{self, Listener, Served};
+use crate::logs::Logs;
+use crate::origin::{BucketOrigin, UpstreamOrigin};
+use crate::outbound::{Outbound, OutboundConfig};
+use crate::registry::{Registry, RegistryError};
+use crate::routes::Fixed;
+use crate::usage::Usage;
+
+/// A running node. Stop it with [`Node::shutdown`]; dropping it instead cuts what is in flight, as
+/// a crash would.
+#[derive(Debug)]
+pub struct Node {
+    /// Dropped first: no request comes in any more.
+    edge: Serving,
+    api: Served,
+    admin: Served,
+    service: Arc<Admin>,
+    drain: Duration,
+    runtime: tokio::runtime::Runtime,
+    /// Dropped last: another node may have the directory then.
+    data: DataDir,
+}
+
+/// A node that cannot start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The data directory is taken or cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// A listener's address is taken or not this machine's.
+    #[error(
+        "the {listener} listener cannot have {address}; stop who has it, or choose another with \
+         --{listener} ADDRESS"
+    )]
+    Bind {
+        /// Which listener.
+        listener: Listener,
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A listener or one of its threads could not be served.
+    #[error("the edge cannot serve")]
+    Serve(#[source] ServeError),
+    /// A thread or its event loop could not be made.
+    #[error("cannot start a thread")]
+    Threads(#[source] io::Error),
+    /// The object store did not open.
+    #[error("the object store cannot be opened")]
+    Store(#[source] fractus_blob::OpenError),
+    /// The registry did not open.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The runtime of functions did not start.
+    #[error("functions cannot be run on this machine")]
+    Runtime(#[source] fractus_wasm::StartError),
+    /// The artifacts cannot be used.
+    #[error(transparent)]
+    Artifacts(#[from] ArtifactError),
+    /// What was deployed cannot be served any more, such as after a change of configuration.
+    #[error("what is deployed cannot be served")]
+    Restore(#[source] DeployError),
+}
+
+/// The listeners, bound but not yet served.
+struct Listeners {
+    edge: TcpListener,
+    api: TcpListener,
+    admin: TcpListener,
+    addresses: Addresses,
+}
+
+impl Node {
+    /// Starts a node and returns when it is ready. Blocks: for recovery, and to compile what was
+    /// compiled by another version. Not to be called from async code.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let started_ms = now_ms();
+        let data = DataDir::open(&config.data)?;
+        let credentials = data.credentials()?;
+        let listeners = Listeners::bind(&config)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(CONTROL_THREADS)
+            .thread_name("control")
+            .enable_all()
+            .build()
+            .map_err(StartError::Threads)?;
+        let control = assemble(&config, &data, listeners.addresses.edge, &runtime)?;
+        runtime.block_on(control.restore()).map_err(StartError::Restore)?;
+        let node = Self::serve(listeners, control, credentials, data, runtime, (config.drain, started_ms))?;
+        let Addresses {
+            pid: _,
+            edge,
+            api,
+            admin,
+        } = node.addresses();
+        tracing::info!(%edge, %api, %admin, data = %node.data().display(), "ready");
+        Ok(node)
+    }
+
+    fn serve(
+        listeners: Listeners,
+        control: Arc<Control>,
+        credentials: Credentials,
+        data: DataDir,
+        runtime: tokio::runtime::Runtime,
+        (drain, started_ms): (Duration, u64),
+    ) -> Result<Self, StartError> {
+        let edge = control.edge().serve(listeners.edge).map_err(StartError::Serve)?;
+        let service = Arc::new(Admin {
+            control,
+            token: credentials.admin_token,
+            addresses: listeners.addresses,
+            data: data.path().to_owned(),
+            started_ms,
+            draining: AtomicBool::new(false),
+        });
+        let handle = runtime.handle();
+        let router = admin::router(Arc::clone(&service));
+        let admin = listener::serve(handle, listeners.admin, router);
+        let api = listener::serve(handle, listeners.api, api::router());
+        runtime.spawn(maintain(Arc::clone(&service.control)));
+        data.announce(&listeners.addresses)?;
+        Ok(Self {
+            edge,
+            api: api.map_err(StartError::Threads)?,
+            admin: admin.map_err(StartError::Threads)?,
+            service,
+            drain,
+            runtime,
+            data,
+        })
+    }
+
+    /// Where the node listens.
+    pub fn addresses(&self) -> Addresses {
+        self.service.addresses
+    }
+
+    /// The data directory, absolute.
+    pub fn data(&self) -> &Path {
+        self.data.path()
+    }
+
+    /// Stops the node: takes no more requests, lets those in flight end within the drain time,
+    /// writes down what is in memory, and gives the data directory back. Blocks; not to be called
+    /// from async code.
+    pub fn shutdown(self) {
+        let Self {
+            edge,
+            api,
+            admin,
+            service,
+            drain,
+            runtime,
+            data,
+        } = self;
+        service.draining.store(true, Ordering::Relaxed);
+        if let Err(error) = data.withdraw() {
+            tracing::warn!(error = %ErrorChain(&error), "node.json stays behind");
+        }
+        runtime.block_on(async {
+            let begin = Instant::now();
+            let cut = edge.shutdown(drain).await;
+            if cut > 0 {
+                tracing::warn!(cut, "connections were cut at the end of the drain time");
+            }
+            let left = drain.saturating_sub(begin.elapsed());
+            let grace = left.max(Duration::from_millis(CONTROL_GRACE_MS));
+            tokio::join!(api.shutdown(grace), admin.shutdown(grace));
+            settle(service.control.functions()).await;
+        });
+        service.control.save_counters();
+        service.control.functions().services().logs.flush();
+        runtime.shutdown_timeout(Duration::from_millis(CONTROL_GRACE_MS));
+        drop(service);
+        tracing::info!("stopped");
+        drop(data);
+    }
+}
+
+/// Waits for the reports of calls whose answers are sent, so that they are counted.
+async fn settle(functions: &Functions) {
+    let deadline = Instant::now() + Duration::from_millis(SETTLE_MS);
+    while functions.services().budget.running() > 0 && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+impl Listeners {
+    fn bind(config: &Config) -> Result<Self, StartError> {
+        let bind = |listener, address| {
+            listener::bind(address).map_err(|source| StartError::Bind {
+                listener,
+                address,
+                source,
+            })
+        };
+        let (edge, edge_address) = bind(Listener::Edge, config.edge)?;
+        let (api, api_address) = bind(Listener::Api, config.api)?;
+        let (admin, admin_address) = bind(Listener::Admin, config.admin)?;
+        Ok(Self {
+            edge,
+            api,
+            admin,
+            addresses: Addresses {
+                pid: std::process::id(),
+                edge: edge_address,
+                api: api_address,
+                admin: admin_address,
+            },
+        })
+    }
+}
+
+/// Opens everything below the listeners and puts it together.
+fn assemble(
+    config: &Config,
+    data: &DataDir,
+    edge_address: SocketAddr,
+    runtime: &tokio::runtime::Runtime,
+) -> Result<Arc<Control>, StartError> {
+    // What is made here may start tasks of its own.
+    let _context = runtime.enter();
+    let store_config = fractus_blob::Config {
+        max_bytes: config.store_max_bytes,
+        ..fractus_blob::Config::default()
+    };
+    let store = Store::open(&data.folder("store")?, store_config).map_err(StartError::Store)?;
+    let registry = Registry::open(&data.path().join("registry.db"))?;
+    let wasm = WasmConfig {
+        threads: config.threads,
+    };
+    let wasm: Arc<dyn Runtime> = Arc::new(WasmRuntime::new(&wasm).map_err(StartError::Runtime)?);
+    let artifacts = Artifacts::open(data.folder("artifacts")?, Arc::clone(&wasm))?;
+    let outbound = Outbound::new(store.clone(), &OutboundConfig::default());
+    let functions = Functions::new(Services {
+        runtime: wasm,
+        artifacts: Arc::new(artifacts),
+        outbound: outbound.clone(),
+        logs: Logs::open(data.folder("logs")?).map_err(StartError::Threads)?,
+        usage: Usage::default(),
+        budget: Arc::new(Budget::new(config.instances, config.guest_memory_bytes)),
+    });
+    let edge = Edge::new(EdgeConfig {
+        threads: config.threads,
+        cache_bytes: config.cache_bytes,
+        ..EdgeConfig::default()
+    });
+    let upstreams = config.upstreams.iter().map(|upstream| {
+        let (route, url) = (&upstream.route, upstream.url.clone());
+        let origin = UpstreamOrigin::new(outbound.clone(), &route.path, url);
+        (route.clone(), Arc::new(origin) as Arc<dyn Origin>)
+    });
+    let fixed = Fixed {
+        buckets: Arc::new(BucketOrigin::new(store.clone())),
+        upstreams: upstreams.collect(),
+    };
+    let functions = Arc::new(functions);
+    Ok(Arc::new(Control::new(functions, registry, store, edge, edge_address, fixed)))
+}
+
+/// Unloads what is idle and writes counters down, for as long as the node runs.
+async fn maintain(control: Arc<Control>) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(SWEEP_MS));
+    loop {
+        ticks.tick().await;
+        control.functions().evict_idle(now_ms());
+        let saving = Arc::clone(&control);
+        let saved = tokio::task::spawn_blocking(move || saving.save_counters()).await;
+        if saved.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The edge's routes: what leads to which function, bucket or upstream.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use fractus_edge::Origin;
+use fractus_func::{FunctionName, Manifest, RouteSpec, RouteTable, RouteTableError};
+
+use crate::functions::{Function, Functions};
+use crate::origin::FunctionOrigin;
+
+/// The edge's route table.
+pub(crate) type Table = RouteTable<Arc<dyn Origin>>;
+
+/// What leads elsewhere than to a function; stays as it is while the node runs.
+#[derive(Debug)]
+pub(crate) struct Fixed {
+    /// The origin of public buckets.
+    pub(crate) buckets: Arc<dyn Origin>,
+    /// Servers elsewhere.
+    pub(crate) upstreams: Vec<(RouteSpec, Arc<dyn Origin>)>,
+}
+
+fn route(host: Option<String>, path: String) -> RouteSpec {
+    RouteSpec { host, path }
+}
+
+/// The routes that every function has.
+fn own_routes(name: &FunctionName) -> [RouteSpec; 3] {
+    [
+        route(None, format!("/run/{name}")),
+        route(None, format!("/run/{name}/")),
+        route(Some(format!("{name}.localhost")), "/".to_owned()),
+    ]
+}
+
+/// A route of the manifest that belongs to something else, if there is one.
+pub(crate) fn reserved(manifest: &Manifest) -> Option<&RouteSpec> {
+    let own = format!("{}.localhost", manifest.name);
+    manifest.routes.iter().find(|route| {
+        let under = |folder: &str| route.path.starts_with(folder) || folder.trim_end_matches('/') == route.path;
+        let others_host = |host: &String| host.ends_with(".localhost") && *host != own;
+        under("/run/") || under("/b/") || route.host.as_ref().is_some_and(others_host)
+    })
+}
+
+/// The table of all routes, or the first that is taken twice.
+pub(crate) fn table(
+    fixed: &Fixed,
+    functions: &Arc<Functions>,
+    current: &BTreeMap<FunctionName, Arc<Function>>,
+) -> Result<Table, RouteTableError> {
+    let mut table = Table::default();
+    let buckets = route(None, "/b/".to_owned());
+    table.insert(&buckets, Arc::clone(&fixed.buckets))?;
+    for (route, origin) in &fixed.upstreams {
+        table.insert(route, Arc::clone(origin))?;
+    }
+    for (name, function) in current {
+        let origin: Arc<dyn Origin> = Arc::new(FunctionOrigin::new(
+            Arc::clone(functions),
+            Arc::clone(function),
+        ));
+        for route in own_routes(name).iter().chain(&function.manifest().routes) {
+            table.insert(route, Arc::clone(&origin))?;
+        }
+    }
+    Ok(table)
+}
+
+/// Where a function is reached when the edge listens on `edge`.
+pub(crate) fn urls(manifest: &Manifest, edge: SocketAddr) -> Vec<String> {
+    let [_, run, host] = own_routes(&manifest.name);
+    let url = |route: &RouteSpec| match &route.host {
+        Some(host) => format!("http://{host}:{}{}", edge.port(), route.path),
+        None => format!("http://{edge}{}", route.path),
+    };
+    [run, host].iter().chain(&manifest.routes).map(url).collect()
+}
