@@ -287,7 +287,7 @@ fn read(
     if length == 0 {
         return Ok(empty(head));
     }
-    let mut reader = object.read(range);
+    let mut reader = Box::new(object.read(range));
     let first = reader.next_block()?.unwrap_or_default();
     if first.len() as u64 == length {
         return Ok(with_body(head, full(first)));
@@ -330,17 +330,24 @@ struct ObjectBody {
     state: State,
 }
 
+/// What a read gave, and the reader back.
+type Read = (Result<Option<Bytes>, ReadError>, Box<ObjectReader>);
+
 enum State {
     /// A block that no one has asked for yet.
-    Read(Bytes, ObjectReader),
+    Read(Bytes, Box<ObjectReader>),
     /// The next block is on its way.
-    Reading(JoinHandle<(Result<Option<Bytes>, ReadError>, ObjectReader)>),
+    Reading(JoinHandle<Read>),
     /// All was given, or reading failed.
     Ended,
 }
 
 impl ObjectBody {
-    fn give(&mut self, block: Bytes, mut reader: ObjectReader) -> Result<Frame<Bytes>, BodyError> {
+    fn give(
+        &mut self,
+        block: Bytes,
+        mut reader: Box<ObjectReader>,
+    ) -> Result<Frame<Bytes>, BodyError> {
         let left = self.left.checked_sub(block.len() as u64);
         let Some(left) = left.filter(|_| !block.is_empty()) else {
             return Err(self.fail(&LengthError));

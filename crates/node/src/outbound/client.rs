@@ -14,13 +14,14 @@ use bytes::Bytes;
 use fractus_cache::strip_hop_by_hop;
 use fractus_func::{Body, BodyError, BoxFuture, OutboundError};
 use http::header::{CONTENT_LENGTH, HOST};
-use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use thiserror::Error as ThisError;
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::OutboundConfig;
@@ -100,7 +101,13 @@ impl Client {
         let mut seen = 0;
         loop {
             if let Ok(answer) = timeout(self.head, &mut answer).await {
-                return answer.map_err(Failure::of);
+                let answer = answer.map_err(Failure::of)?;
+                let is_final = !answer.status().is_informational();
+                return if is_final {
+                    Ok(answer)
+                } else {
+                    Err(Failure::Switched)
+                };
             }
             let moved = moves.load(Ordering::Relaxed);
             if moved == seen {
@@ -114,6 +121,8 @@ impl Client {
         let (mut head, body) = response.into_parts();
         strip_hop_by_hop(&mut head.headers);
         head.extensions.clear();
+        // Which version the server speaks concerns this connection only.
+        head.version = Version::HTTP_11;
         let body = Answer {
             body,
             stall: self.stall,
@@ -181,9 +190,16 @@ enum Failure {
     Lost(legacy::Error),
     /// Any other: a broken answer, a request body that broke off.
     Broken(legacy::Error),
+    /// The server changed to another protocol, for which nobody asked.
+    Switched,
     /// No head in time.
     Timeout,
 }
+
+/// An answer of status 101 to a request without Upgrade.
+#[derive(Debug, ThisError)]
+#[error("the server changed to another protocol unasked")]
+struct SwitchedError;
 
 impl Failure {
     fn of(error: legacy::Error) -> Self {
@@ -206,7 +222,7 @@ impl Failure {
     }
 
     fn explain(self, target: &Target) -> OutboundError {
-        let error = match self {
+        let error: Box<dyn Error + Send + Sync> = match self {
             Self::Timeout => return OutboundError::Timeout(target.to_string()),
             Self::Connect(error) => match cause::<ConnectError>(&error) {
                 Some(ConnectError::Forbidden { address, kind }) => {
@@ -219,13 +235,14 @@ impl Failure {
                     return OutboundError::NoSuchHost(format!("{name} ({source})"));
                 }
                 Some(ConnectError::Timeout) => return OutboundError::Timeout(target.to_string()),
-                _ => error,
+                _ => error.into(),
             },
-            Self::Lost(error) | Self::Broken(error) => error,
+            Self::Lost(error) | Self::Broken(error) => error.into(),
+            Self::Switched => SwitchedError.into(),
         };
         OutboundError::Failed {
             authority: target.to_string(),
-            source: Box::new(error),
+            source: error,
         }
     }
 }

@@ -59,7 +59,7 @@ pub(super) async fn outbound(
     resolver: &Arc<Scripted>,
 ) -> (TempDir, Outbound) {
     let (folder, store) = store().await;
-    let resolver: Arc<dyn Resolve> = Arc::clone(resolver) as _;
+    let resolver = Arc::clone(resolver) as Arc<dyn Resolve>;
     (folder, Outbound::with_resolver(store, config, &resolver))
 }
 

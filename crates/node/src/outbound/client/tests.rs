@@ -216,6 +216,22 @@ async fn an_answers_hop_by_hop_fields_end_here() {
     assert_eq!(names, ["x-kept"]);
 }
 
+#[tokio::test]
+async fn only_final_answers_are_answers() {
+    const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n";
+    const EARLY: &str = "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.0 200 OK\r\n\r\nmeow";
+    let server = Server::scripted(&[&[SWITCHED], &[EARLY]]).await;
+    let way = Way::to(&server, &config()).await;
+    let error = way
+        .send(get("/"))
+        .await
+        .expect_err("no answer to a request");
+    assert!(matches!(error, OutboundError::Failed { .. }), "{error}");
+    let answer = way.send(get("/")).await.expect("an answer");
+    assert_eq!(answer.version(), http::Version::HTTP_11);
+    assert_eq!(answer.status(), 200);
+}
+
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nmeow";
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use crate::outbound::tests::{Scripted, config};
 
 async fn addresses(reach: Reach, found: &[&str]) -> Result<Vec<String>, String> {
     let resolver = Scripted::new(&[found]);
-    let resolve: Arc<dyn Resolve> = Arc::clone(&resolver) as _;
+    let resolve = Arc::clone(&resolver) as Arc<dyn Resolve>;
     let connector = Connector::new(reach, &config(), &resolve);
     let name = Host::parse("name.example").expect("a name");
     let addresses = connector.addresses(&name).await;
@@ -60,7 +60,7 @@ async fn names_never_lead_to_special_addresses() {
 #[tokio::test]
 async fn an_address_is_itself_where_the_manifest_holds_it() {
     let resolver = Scripted::new(&[&["93.184.216.34"]]);
-    let resolve: Arc<dyn Resolve> = Arc::clone(&resolver) as _;
+    let resolve = Arc::clone(&resolver) as Arc<dyn Resolve>;
     for address in ["169.254.169.254", "127.0.0.1", "93.184.216.34"] {
         let host = Host::parse(address).expect("an address");
         let private = Connector::new(Reach::Private, &config(), &resolve);
