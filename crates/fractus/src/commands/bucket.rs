@@ -1,0 +1,158 @@
+//! `fractus bucket`: make, list and remove buckets.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use fractus_stdx::ByteSize;
+use http::Method;
+use http::header::CONTENT_TYPE;
+use serde_json::{Value, json};
+
+use crate::api::{Buckets, Objects};
+use crate::cli::Context;
+use crate::client::{Admin, Pace, encode_segment, from_bytes, read};
+use crate::failure::Failure;
+use crate::limits::STALL_MAX;
+use crate::output::Output;
+use crate::table::{Align, Table};
+use crate::time::rfc3339;
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Make a bucket; of one that exists, change who may read it
+    Create {
+        /// The bucket's name
+        name: String,
+        /// Let the edge serve its objects to anyone, as /b/NAME/KEY
+        #[arg(long)]
+        public: bool,
+    },
+    /// List the buckets, or the objects of one
+    Ls {
+        /// The bucket whose objects to list
+        name: Option<String>,
+        #[command(flatten)]
+        page: Page,
+    },
+    /// Remove an empty bucket
+    Rm {
+        /// The bucket's name
+        name: String,
+    },
+}
+
+#[derive(clap::Args, Debug)]
+struct Page {
+    /// Only objects whose keys start so
+    #[arg(long, default_value = "", hide_default_value = true, requires = "name")]
+    prefix: String,
+    /// Only objects whose keys come after this one
+    #[arg(long, default_value = "", hide_default_value = true, requires = "name")]
+    after: String,
+    /// At most this many objects
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 1000)]
+    limit: u32,
+}
+
+pub(crate) async fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
+    let admin = Admin::connect(context.data())?;
+    let output = &context.output;
+    match args.action {
+        Action::Create { name, public } => {
+            create(&admin, &name, public).await?;
+            let read = if public {
+                "anyone may read it"
+            } else {
+                "private"
+            };
+            output.note(format_args!("bucket {name}: {read}"));
+        }
+        Action::Ls { name: None, .. } => buckets(&admin, output).await?,
+        Action::Ls {
+            name: Some(name),
+            page,
+        } => objects(&admin, output, &name, &page).await?,
+        Action::Rm { name } => {
+            admin.delete(&path(&name)).await?;
+            output.note(format_args!("bucket {name} removed"));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn path(bucket: &str) -> String {
+    format!("/v1/buckets/{}", encode_segment(bucket))
+}
+
+/// Makes a bucket, or changes who may read it.
+pub(crate) async fn create(admin: &Admin, name: &str, public: bool) -> Result<(), Failure> {
+    let request = admin
+        .request(Method::PUT, &path(name))
+        .header(CONTENT_TYPE, "application/json")
+        .body(from_bytes(json!({"public": public}).to_string()));
+    let response = admin.send(request, &Pace::default(), STALL_MAX).await?;
+    read(response).await.map(drop)
+}
+
+async fn buckets(admin: &Admin, output: &Output) -> Result<(), Failure> {
+    if output.json {
+        return output.json(&admin.get::<Value>("/v1/buckets").await?);
+    }
+    let Buckets { buckets } = admin.get("/v1/buckets").await?;
+    let mut table = Table::new([
+        ("BUCKET", Align::Left),
+        ("READ BY", Align::Left),
+        ("OBJECTS", Align::Right),
+        ("SIZE", Align::Right),
+    ]);
+    for bucket in buckets {
+        let readers = if bucket.public { "anyone" } else { "functions" };
+        table.push([
+            bucket.name,
+            readers.to_owned(),
+            bucket.objects.to_string(),
+            ByteSize(bucket.bytes).to_string(),
+        ]);
+    }
+    output.raw(table.to_string().as_bytes())
+}
+
+async fn objects(admin: &Admin, output: &Output, name: &str, page: &Page) -> Result<(), Failure> {
+    let path = format!(
+        "{}/objects?prefix={}&after={}&limit={}",
+        path(name),
+        encode_segment(&page.prefix),
+        encode_segment(&page.after),
+        page.limit
+    );
+    if output.json {
+        return output.json(&admin.get::<Value>(&path).await?);
+    }
+    let Objects { objects, truncated } = admin.get(&path).await?;
+    let last = objects.last().map(|object| object.key.clone());
+    let mut table = Table::new([
+        ("KEY", Align::Left),
+        ("SIZE", Align::Right),
+        ("TYPE", Align::Left),
+        ("MODIFIED", Align::Left),
+    ]);
+    for object in objects {
+        table.push([
+            object.key,
+            ByteSize(object.size).to_string(),
+            object.content_type.unwrap_or_default(),
+            rfc3339(object.modified_ms),
+        ]);
+    }
+    output.raw(table.to_string().as_bytes())?;
+    if let (true, Some(last)) = (truncated, last) {
+        output.note(format_args!("there are more: add --after '{last}'"));
+    }
+    Ok(())
+}
