@@ -23,7 +23,7 @@ pub const MAX_SOURCE: usize = 16 << 20;
 /// which is what fills the memory that `fractus.toml` asks for.
 pub const MAX_PIXELS: u64 = 20_000_000;
 
-/// Largest source, in bytes once decoded: sixteen-bit colours are more than [`MAX_PIXELS`] foresees.
+/// Largest source, in bytes once decoded: [`MAX_PIXELS`] does not foresee sixteen-bit colours.
 const MAX_DECODED: u64 = 4 * MAX_PIXELS;
 
 /// A picture from a lossless source is a drawing up to so many colours; the smallest photograph
