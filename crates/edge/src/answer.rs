@@ -142,27 +142,47 @@ pub(crate) fn clean(response: &mut Response<Body>, method: &Method) -> bool {
 
 /// A length that is not the body's would frame the answer wrongly: hyper then states the right one.
 fn fit_length(response: &mut Response<Body>) {
+    let said = Length::of(response.headers());
     let exact = http_body::Body::size_hint(response.body()).exact();
-    let (Some(exact), Some(said)) = (exact, content_length(response.headers())) else {
-        return;
-    };
-    if said != Some(exact) {
+    if exact.is_some() && said != Length::Unsaid && said.known() != exact {
         response.headers_mut().remove(CONTENT_LENGTH);
     }
 }
 
-/// The length that a head gives: `Some(None)` if it cannot be read or is given more than once.
-pub(crate) fn content_length(headers: &HeaderMap) -> Option<Option<u64>> {
-    let mut lines = headers.get_all(CONTENT_LENGTH).iter();
-    let first = lines.next()?;
-    let digits = first
-        .to_str()
-        .ok()
-        .filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
-    let length = digits.and_then(|digits| digits.parse().ok());
-    Some(length.filter(|_| lines.next().is_none()))
+/// The length that a head gives of its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// None.
+    Unsaid,
+    Known(u64),
+    /// No number, or several.
+    Unreadable,
 }
 
+impl Length {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let mut lines = headers.get_all(CONTENT_LENGTH).iter();
+        let (first, second) = (lines.next(), lines.next());
+        let digits = match (first, second) {
+            (None, _) => return Self::Unsaid,
+            (Some(only), None) => only.to_str().unwrap_or_default(),
+            (Some(_), Some(_)) => return Self::Unreadable,
+        };
+        // `parse` alone would accept a sign.
+        let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+        match digits.parse() {
+            Ok(length) if is_number => Self::Known(length),
+            _ => Self::Unreadable,
+        }
+    }
+
+    pub(crate) fn known(self) -> Option<u64> {
+        match self {
+            Self::Known(length) => Some(length),
+            Self::Unsaid | Self::Unreadable => None,
+        }
+    }
+}
 /// Adds what every answer of the edge carries.
 pub(crate) fn seal(headers: &mut HeaderMap, id: RequestId, status: &CacheStatus<'_>) {
     let id = HeaderValue::from_bytes(&id.to_ascii()).expect("an id is hexadecimal digits");

@@ -308,7 +308,7 @@ mod tests {
             let Kind::Pieces(part) = pieces.part(first as u64, last as u64) else {
                 panic!("a part")
             };
-            assert_eq!(part.left as usize, last + 1 - first);
+            assert_eq!(part.left, (last + 1 - first) as u64);
             assert!(read(part) == whole[first..=last], "{first}..={last}");
         }
     }

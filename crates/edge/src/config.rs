@@ -36,7 +36,7 @@ impl Default for EdgeConfig {
             idle_timeout: Duration::from_secs(75),
             stall_timeout: Duration::from_secs(30),
             follower_wait: Duration::from_secs(10),
-            uncacheable_for: Duration::from_secs(120),
+            uncacheable_for: Duration::from_mins(2),
         }
     }
 }

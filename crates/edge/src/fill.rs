@@ -46,13 +46,6 @@ impl Budget {
     }
 }
 
-/// May a request follow a fill?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Suits {
-    Yes,
-    No,
-}
-
 /// One fetch. Held by its leader or pump, its followers and readers, and the store while it runs.
 #[derive(Debug)]
 pub(crate) struct Fill {
@@ -137,15 +130,14 @@ impl Fill {
     }
 
     /// May a request with these fields wait for this answer? As far as is known.
-    pub(crate) fn suits(&self, request: &HeaderMap) -> Suits {
+    pub(crate) fn suits(&self, request: &HeaderMap) -> bool {
         let state = lock(&self.state);
-        let suits = match &state.stage {
+        match &state.stage {
             Stage::Asked => true,
             Stage::Streaming(head) => state.keep && head.policy.vary().matches(request),
             Stage::Settled(stored) => stored.head.policy.vary().matches(request),
             Stage::Released => false,
-        };
-        if suits { Suits::Yes } else { Suits::No }
+        }
     }
 
     pub(crate) fn add_follower(&self) {
@@ -190,16 +182,12 @@ impl Fill {
             next: 0,
             waker: None,
         };
-        let number = match state.readers.iter().position(Option::is_none) {
-            Some(free) => {
-                state.readers[free] = Some(place);
-                free
-            }
-            None => {
-                state.readers.push(Some(place));
-                state.readers.len() - 1
-            }
-        };
+        let free = state.readers.iter().position(Option::is_none);
+        let number = free.unwrap_or(state.readers.len());
+        if number == state.readers.len() {
+            state.readers.push(None);
+        }
+        state.readers[number] = Some(place);
         Some(Reader {
             fill: Arc::clone(self),
             number,

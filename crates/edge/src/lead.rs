@@ -21,7 +21,7 @@ use http_body_util::BodyExt as _;
 use tokio::runtime::Handle;
 
 use crate::Origin;
-use crate::answer::{REQUEST_ID, Refusal, clean, content_length, seal};
+use crate::answer::{Length, REQUEST_ID, Refusal, clean, seal};
 use crate::body::{self, Kind};
 use crate::edge::Shared;
 use crate::fill::{Fill, Pushed, Reader, Stage};
@@ -139,7 +139,7 @@ impl Errand {
     }
 
     fn stream(&self, head: &Head, reader: Reader, status: &CacheStatus<'_>) -> Response<Kind> {
-        let length = content_length(&head.headers).flatten();
+        let length = Length::of(&head.headers).known();
         let (head, extent) = present::head(head, length, self.wish(), status, false);
         head.map(|()| match extent {
             Extent::Nothing => Kind::Empty,
@@ -156,7 +156,7 @@ impl Errand {
         let selects = |head: &Head| head.policy.vary().matches(&self.client);
         match tokio::time::timeout(wait, fill.stage()).await {
             Ok(Stage::Streaming(head)) if selects(&head) => {
-                let length = content_length(&head.headers).flatten();
+                let length = Length::of(&head.headers).known();
                 match fill.read(length) {
                     Some(reader) => Some(self.stream(&head, reader, &status)),
                     None => Some(self.pass(reason).await),
@@ -391,14 +391,11 @@ impl Leader {
         policy: Policy,
         status: CacheStatus<'static>,
     ) -> Outcome {
-        let body_length = http_body::Body::size_hint(response.body()).exact();
-        let length = match content_length(response.headers()) {
-            Some(length) => length,
-            None => body_length,
-        };
-        let unreadable = content_length(response.headers()) == Some(None);
+        let said = Length::of(response.headers());
+        let exact = http_body::Body::size_hint(response.body()).exact();
+        let length = said.known().or(exact);
         let object_max = self.errand.store().object_max;
-        if unreadable || length.is_some_and(|length| length > object_max) {
+        if said == Length::Unreadable || length.is_some_and(|length| length > object_max) {
             self.refuse_to_store(response.status());
             let status = status.detail("too-large");
             return Outcome::TooLarge(response.map(Kind::Origin), status);
@@ -424,7 +421,8 @@ impl Leader {
             length,
             body,
             passing: false,
-            ended: None,
+            ended: false,
+            stored: None,
         };
         let status = status.stored();
         match pump.start().await {
@@ -486,8 +484,9 @@ struct Pump {
     body: Body,
     /// Whether it has turned out too large to be stored.
     passing: bool,
-    /// When it has ended: with what is stored, if it is.
-    ended: Option<Option<Arc<Stored>>>,
+    ended: bool,
+    /// What has been stored at the end.
+    stored: Option<Arc<Stored>>,
 }
 
 impl Pump {
@@ -499,11 +498,11 @@ impl Pump {
             Poll::Ready(())
         })
         .await;
-        if self.ended.is_none() {
+        if !self.ended {
             drop(tokio::spawn(self.run()));
             return None;
         }
-        self.ended.take().flatten()
+        self.stored.take()
     }
 
     fn take_ready(&mut self, cx: &mut Context<'_>) {
@@ -513,7 +512,7 @@ impl Pump {
                 return;
             };
             self.take(frame);
-            if self.ended.is_some() || self.passing {
+            if self.ended || self.passing {
                 return;
             }
         }
@@ -521,7 +520,7 @@ impl Pump {
 
     async fn run(mut self) {
         let fill = Arc::clone(&self.fill);
-        while self.ended.is_none() {
+        while !self.ended {
             if !fill.room().await {
                 return;
             }
@@ -544,7 +543,7 @@ impl Pump {
             Some(Err(error)) => self.end(Err(error)),
             None => match self.fill.body(self.length) {
                 Err(error) => self.end(Err(error)),
-                Ok(None) => self.end(Ok(None)),
+                Ok(None) => self.end(Ok(())),
                 Ok(Some(body)) => {
                     let stored = Arc::new(Stored {
                         head: Arc::clone(&self.head),
@@ -553,7 +552,8 @@ impl Pump {
                     });
                     let errand = &self.errand;
                     errand.store().complete(&errand.key, &self.fill, &stored);
-                    self.end(Ok(Some(stored)));
+                    self.stored = Some(stored);
+                    self.end(Ok(()));
                 }
             },
         }
@@ -568,26 +568,20 @@ impl Pump {
         }
     }
 
-    fn end(&mut self, end: Result<Option<Arc<Stored>>, BodyError>) {
+    fn end(&mut self, end: Result<(), BodyError>) {
         let errand = &self.errand;
-        errand.store().end_fill(&errand.key, &self.fill);
-        match end {
-            Ok(stored) => {
-                self.fill.end(Ok(()));
-                self.ended = Some(stored);
-            }
-            Err(error) => {
-                tracing::debug!(%error, request = %errand.id, "an answer broke off");
-                self.fill.end(Err(error));
-                self.ended = Some(None);
-            }
+        if let Err(error) = &end {
+            tracing::debug!(%error, request = %errand.id, "an answer broke off");
         }
+        errand.store().end_fill(&errand.key, &self.fill);
+        self.fill.end(end);
+        self.ended = true;
     }
 }
 
 impl Drop for Pump {
     fn drop(&mut self) {
-        if self.ended.is_none() {
+        if !self.ended {
             self.end(Err(BodyError::Disconnected));
         }
     }

@@ -2,16 +2,13 @@
 
 use std::time::Duration;
 
-/// A request's head: request line and header fields. Longer ones are answered 431.
+/// A request's head: request line and header fields. Longer ones are answered 431, and so are more
+/// than 100 fields, hyper's own limit (setting it would cost an allocation a request).
 pub const HEAD_MAX: usize = 32 << 10;
-/// Header fields of a request, hyper's own default; more are answered 431.
-pub const HEADERS_MAX: usize = 100;
 /// Read and write buffer of a connection.
 pub const CONNECTION_BUFFER_MAX: usize = 64 << 10;
 /// Sockets accepted and not yet taken by their worker.
 pub const ACCEPTED_QUEUE: usize = 1024;
-/// Sockets that wait in the kernel to be accepted, should the node's listener be made here.
-pub const BACKLOG: i32 = 1024;
 
 /// Parts that the cache is split into, each with a lock of its own. A power of two.
 pub const SHARDS: usize = 32;

@@ -83,7 +83,7 @@ impl Serving {
                 local: addr,
             };
             let (orders, cut) = (orders.clone(), cut_sender.clone());
-            spawn(format!("edge-{number}"), async move {
+            spawn(&format!("edge-{number}"), async move {
                 let left = worker.run(sockets, orders).await;
                 if cut.send(left).await.is_err() {
                     tracing::debug!(left, "the edge was dropped, and its connections with it");
@@ -95,7 +95,7 @@ impl Serving {
             shared: Arc::clone(shared),
             workers,
         };
-        spawn("edge-accept".to_owned(), acceptor.run(listener, orders))?;
+        spawn("edge-accept", acceptor.run(listener, orders))?;
         Ok(Self { addr, order, cut })
     }
 
@@ -119,16 +119,16 @@ impl Serving {
 }
 
 /// Runs a future on a thread of its own until it ends.
-fn spawn(name: String, work: impl Future<Output = ()> + Send + 'static) -> Result<(), ServeError> {
+fn spawn(name: &str, work: impl Future<Output = ()> + Send + 'static) -> Result<(), ServeError> {
     let error = |source| ServeError::Thread {
-        name: name.clone(),
+        name: name.to_owned(),
         source,
     };
     let runtime: Runtime = Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(error)?;
-    let thread = thread::Builder::new().name(name.clone());
+    let thread = thread::Builder::new().name(name.to_owned());
     // The thread ends by the order it watches; nothing is to be had from joining it.
     drop(
         thread

@@ -15,7 +15,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::body::Pieces;
 use crate::conn::lock;
-use crate::fill::{Budget, Fill, Suits};
+use crate::fill::{Budget, Fill};
 use crate::limits::{
     EPOCH_SLOTS, FIELD_OVERHEAD, FILLING_PERCENT, FILLS_PER_KEY, SHARDS, STORED_OVERHEAD,
     UNCACHEABLE_KEYS,
@@ -282,7 +282,7 @@ impl Store {
         }
         let fills = shard.fills.get(key).map_or(&[][..], Vec::as_slice);
         let may_join = |fill: &&Arc<Fill>| {
-            self.is_current(fill.era, query.generation) && fill.suits(query.headers) == Suits::Yes
+            self.is_current(fill.era, query.generation) && fill.suits(query.headers)
         };
         if let Some(fill) = fills.iter().find(may_join) {
             // What was asked for before this request came is not what it wants.
@@ -442,10 +442,6 @@ impl Store {
         stats
     }
 
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "any bits of the hash will do"
-    )]
     fn shard(&self, key: &CacheKey) -> &Mutex<Shard> {
         // The index within the shard uses the hash's low and highest bits.
         let bits = (key.hash_value() >> 32) as usize;

@@ -1,0 +1,9 @@
+//! The edge's behaviour, over real sockets, in front of origins that a test scripts.
+
+mod cache;
+mod client;
+mod fill;
+mod input;
+mod origin;
+mod serving;
+mod start;
