@@ -90,6 +90,6 @@ const _: () = assert!(
 );
 const _: () = assert!(MAX_BATCH_BYTES >= CHUNK_BYTES, "a chunk fits a batch");
 const _: () = assert!(
-    LOOK_AHEAD_BYTES as usize > MAX_BATCH_BYTES + 2 * MAX_DATA_BYTES,
+    LOOK_AHEAD_BYTES > (MAX_BATCH_BYTES + 2 * MAX_DATA_BYTES) as u64,
     "the look-ahead spans the longest batch"
 );

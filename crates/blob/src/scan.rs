@@ -16,6 +16,8 @@ use crate::volumes::Volumes;
 /// Bytes read at once.
 const WINDOW_BYTES: usize = 512 << 10;
 
+const STRIDE: u64 = NEEDLE_ALIGN as u64;
+
 /// What the walk meets.
 #[derive(Debug)]
 pub(crate) enum Found {
@@ -183,23 +185,23 @@ impl<E: From<io::Error>> Walk<'_, E> {
             .span
             .end
             .min(self.span.synced.max(bad.saturating_add(LOOK_AHEAD_BYTES)));
-        let mut at = (bad + 1).next_multiple_of(NEEDLE_ALIGN);
+        let mut at = (bad + 1).next_multiple_of(STRIDE);
         while at < limit {
             let bytes = self.window.get(at, HEAD_MAX_BYTES)?;
-            if bytes.len() < NEEDLE_ALIGN as usize {
+            if bytes.len() < NEEDLE_ALIGN {
                 break;
             }
             let skip = bytes
-                .chunks_exact(NEEDLE_ALIGN as usize)
+                .chunks_exact(NEEDLE_ALIGN)
                 .take_while(|c| !is_magic(c));
-            match skip.count() as u64 * NEEDLE_ALIGN {
+            match skip.count() as u64 * STRIDE {
                 0 => {
                     let head = self.head_at(at)?;
                     let proves = |h: Head| bad < self.span.synced || bad < h.synced();
                     if head.is_ok_and(proves) {
                         return Ok(Some(at));
                     }
-                    at += NEEDLE_ALIGN;
+                    at += STRIDE;
                 }
                 skip => at += skip,
             }

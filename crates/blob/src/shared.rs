@@ -1,6 +1,7 @@
 //! What the committer and all handles of a store share.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     published: Mutex<(u32, u64)>,
     volume_count: AtomicU32,
     bytes: AtomicU64,
+    /// Keeps other stores off the directory.
+    _lock: Option<File>,
 }
 
 impl Shared {
@@ -36,6 +39,7 @@ impl Shared {
         index: Arc<dyn Index>,
         recovered: Recovered,
         published: (u32, u64),
+        lock: Option<File>,
     ) -> Self {
         let Recovered {
             volumes,
@@ -56,6 +60,7 @@ impl Shared {
             published: Mutex::new(published),
             volume_count: AtomicU32::new(count),
             bytes: AtomicU64::new(bytes),
+            _lock: lock,
         }
     }
 

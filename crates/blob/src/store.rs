@@ -25,7 +25,8 @@ use crate::verify::{VerifyReport, verify};
 use crate::write::{ObjectWriter, submit};
 
 /// A store. Clones are cheap and share everything; when the last one goes, the committer finishes
-/// what it was given and the store is closed. Writers, objects and readers do not keep it open.
+/// what it was given and the store is closed. Writers that remain are refused; objects and readers
+/// that remain go on, and keep the directory locked.
 #[derive(Debug, Clone)]
 pub struct Store {
     shared: Arc<Shared>,
@@ -37,8 +38,6 @@ pub struct Store {
 struct OpenStore {
     shared: Arc<Shared>,
     committer: Mutex<Option<JoinHandle<()>>>,
-    /// Keeps others out while it lives.
-    _lock: Option<File>,
 }
 
 impl Drop for OpenStore {
@@ -89,7 +88,7 @@ impl Store {
         Self::start(disk, Arc::new(index), fresh, config, Some(lock))
     }
 
-    /// Opens the store on any disk with any index.
+    /// Opens the store on any disk with any index. `lock` is held as long as anything is open.
     pub(crate) fn start(
         disk: Arc<dyn Disk>,
         index: Arc<dyn Index>,
@@ -105,7 +104,7 @@ impl Store {
         let (recovered, active) = recover(disk, &*index, fresh, now_ms())?;
         let sequence = recovered.sequence;
         let published = (active.volume, active.tail);
-        let shared = Arc::new(Shared::new(config, index, recovered, published));
+        let shared = Arc::new(Shared::new(config, index, recovered, published, lock));
         let committer = Committer::new(Arc::clone(&shared), active, sequence);
         let thread = thread::Builder::new().name("blob-committer".into());
         let committer = thread
@@ -115,7 +114,6 @@ impl Store {
         let open = OpenStore {
             shared: Arc::clone(&shared),
             committer,
-            _lock: lock,
         };
         Ok(Self {
             shared,

@@ -11,7 +11,7 @@ use crate::limits::{BLOCK_BYTES, BUCKET_NAME_LEN, MAX_DATA_BYTES, MAX_KEY_BYTES,
 use crate::name::{BucketName, ObjectKey};
 
 /// Needles begin and end on multiples of this.
-pub(crate) const NEEDLE_ALIGN: u64 = 8;
+pub(crate) const NEEDLE_ALIGN: usize = 8;
 /// Bytes after the padded payload.
 pub(crate) const TRAILER_BYTES: usize = 8;
 /// Bytes of the longest head.
@@ -109,7 +109,7 @@ fn head_checksum(place: Place, head: &[u8]) -> u32 {
 }
 
 fn padding(data_len: usize, head_len: usize) -> usize {
-    (head_len + data_len).next_multiple_of(NEEDLE_ALIGN as usize) - head_len - data_len
+    (head_len + data_len).next_multiple_of(NEEDLE_ALIGN) - head_len - data_len
 }
 
 /// Whether a needle might begin with these bytes. Cheap.

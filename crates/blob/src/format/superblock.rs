@@ -6,9 +6,9 @@ use crate::error::SuperblockError;
 use crate::format::{FORMAT_VERSION, array, u32_at, u64_at};
 
 /// Bytes of a superblock; the first needle follows.
-pub(crate) const SUPERBLOCK_BYTES: u64 = 4096;
+pub(crate) const SUPERBLOCK_BYTES: u64 = LEN as u64;
 
-const LEN: usize = SUPERBLOCK_BYTES as usize;
+const LEN: usize = 4096;
 const MAGIC: [u8; 8] = *b"FRACTVOL";
 const CHECKSUM_AT: usize = LEN - 4;
 

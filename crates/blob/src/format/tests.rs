@@ -86,7 +86,7 @@ fn a_needle_is_laid_out_as_documented() {
 
 #[test]
 fn a_head_says_what_was_written() {
-    let bytes = needle(&[5; 70_000]);
+    let bytes = needle(&vec![5; 70_000]);
     let head = Head::decode(&bytes, PLACE).expect("whole");
     assert_eq!(head.kind(), Kind::Object);
     assert_eq!(head.bucket().expect("named").as_str(), "bucket");

@@ -154,7 +154,7 @@ fn a_full_disk_is_an_answer_and_passes() {
     put(&store, "kept", b"kept").expect("put");
     for step in 1..=2 {
         disk.fail(step, Fault::Full);
-        let full = put(&store, "big", &[1; 70_000]);
+        let full = put(&store, "big", &vec![1; 70_000]);
         assert!(
             matches!(full, Err(WriteError::NoSpace)),
             "step {step}: {full:?}"
@@ -171,7 +171,7 @@ fn a_full_disk_is_an_answer_and_passes() {
         .wait()
         .expect("what adds nothing may use what is reserved");
     disk.set_capacity(u64::MAX);
-    put(&store, "big", &[1; 70_000]).expect("there is space again");
+    put(&store, "big", &vec![1; 70_000]).expect("there is space again");
     assert!(store.health().stopped.is_none());
     drop(store);
     let store = open(&disk);
@@ -204,15 +204,15 @@ fn the_size_limit_is_a_full_disk() {
 #[test]
 fn a_volume_half_created_is_created_again() {
     let (disk, store) = fresh(8);
-    put(&store, "a", &[1; 60_000]).expect("put");
-    put(&store, "b", &[2; 60_000]).expect("put into the second volume");
+    put(&store, "a", &vec![1; 60_000]).expect("put");
+    put(&store, "b", &vec![2; 60_000]).expect("put into the second volume");
     drop(store);
     disk.edit("00000003.vol", |bytes| {
-        *bytes = b"FRACTVOL and no more".to_vec()
+        *bytes = b"FRACTVOL and no more".to_vec();
     });
     let store = open(&disk);
     assert_eq!(contents(&store).len(), 2);
-    put(&store, "c", &[3; 60_000]).expect("put into the third volume");
+    put(&store, "c", &vec![3; 60_000]).expect("put into the third volume");
     drop(store);
     assert_eq!(contents(&open(&disk)).len(), 3);
 }
@@ -221,7 +221,7 @@ fn a_volume_half_created_is_created_again() {
 fn a_lost_volume_is_reported_and_the_rest_is_served() {
     let (disk, store) = fresh(9);
     for name in ["a", "b", "c"] {
-        put(&store, name, &[1; 60_000]).expect("put");
+        put(&store, name, &vec![1; 60_000]).expect("put");
     }
     drop(store);
     disk.edit("00000002.vol", |bytes| bytes.truncate(10));
@@ -243,7 +243,7 @@ fn an_index_ahead_of_the_log_is_a_witness() {
     let crashed = disk.fork();
     drop(store);
     crashed.edit(VOLUME, |bytes| {
-        bytes.truncate(usize::try_from(at).expect("small") + 20)
+        bytes.truncate(usize::try_from(at).expect("small") + 20);
     });
     let store = try_open(&crashed, index, SMALL).expect("opens");
     assert_eq!(

@@ -8,7 +8,7 @@ use super::{bucket, contents, key, open, put};
 use crate::disk::sim::{Fault, Random, SimDisk};
 use crate::{BucketSettings, Precondition, Store, WriteError};
 
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 200;
 const STEPS: u64 = 60;
 
 /// What the store must hold: for every key the states it may be in. One, if acknowledged.
