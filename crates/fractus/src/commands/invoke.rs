@@ -34,7 +34,7 @@ pub(crate) struct Args {
     /// The function
     name: FunctionName,
     /// What to send: text, @FILE, or - for standard input
-    #[arg(id = "input", long = "data", short, value_name = "BODY")]
+    #[arg(id = "input", long = "data", short = 'd', value_name = "BODY")]
     input: Option<Input>,
     /// A header to send; may be given again. JSON is taken for the type of --data
     #[arg(long, short = 'H', value_name = "K: V", value_parser = parse_header)]

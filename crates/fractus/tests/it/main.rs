@@ -1,0 +1,14 @@
+//! The real binary, run as a user runs it: each test on a data directory and ports of its own.
+
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod demo;
+#[cfg(test)]
+mod functions;
+#[cfg(test)]
+mod objects;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod up;

@@ -1,0 +1,91 @@
+//! Objects into buckets and out again.
+
+use std::fs;
+use std::io::Write as _;
+use std::process::Stdio;
+
+use crate::support::{cloud, failed, fractus, get, noise};
+
+#[test]
+fn a_file_comes_back_as_it_was() {
+    let (directory, node) = cloud();
+    let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let bytes = noise(1, 5 << 20);
+    fs::write(at("photo.jpg"), &bytes).unwrap();
+
+    let missing = failed(&node.run(&["cp", &at("photo.jpg"), "fractus://pics/"]), 1);
+    assert!(missing.contains("pics"), "{missing}");
+    node.ok(&["bucket", "create", "pics", "--public"]);
+    node.ok(&["cp", &at("photo.jpg"), "fractus://pics/a b/"]);
+    let listed = node.json(&["bucket", "ls", "pics", "--prefix", "a b/"]);
+    let object = &listed["objects"][0];
+    assert_eq!(object["key"], "a b/photo.jpg");
+    assert_eq!(
+        (object["size"].as_u64(), object["content_type"].as_str()),
+        (Some(5 << 20), Some("image/jpeg"))
+    );
+
+    node.ok(&["cp", "fractus://pics/a b/photo.jpg", &at("back.jpg")]);
+    assert!(fs::read(at("back.jpg")).unwrap() == bytes);
+    let piped = node.run(&["cp", "fractus://pics/a b/photo.jpg", "-"]);
+    assert!(piped.status.success() && piped.stdout == bytes);
+    let (status, head, body) = get(node.address("edge"), "/b/pics/a%20b/photo.jpg");
+    assert!(status == 200 && body == bytes, "{head}");
+    assert!(
+        head.to_ascii_lowercase()
+            .contains("content-type: image/jpeg"),
+        "{head}"
+    );
+}
+
+#[test]
+fn standard_input_becomes_an_object() {
+    let (directory, node) = cloud();
+    node.ok(&["bucket", "create", "pipes"]);
+    let bytes = noise(2, 300_000);
+    let data = directory.path().join("data");
+    let mut cp = fractus(&data, &["cp", "-", "fractus://pipes/in.bin"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    cp.stdin.take().unwrap().write_all(&bytes).unwrap();
+    assert!(cp.wait().unwrap().success());
+    assert!(node.run(&["cp", "fractus://pipes/in.bin", "-"]).stdout == bytes);
+
+    let full = failed(&node.run(&["bucket", "rm", "pipes"]), 1);
+    assert!(full.contains("pipes"), "{full}");
+    node.ok(&["rm", "fractus://pipes/in.bin"]);
+    node.ok(&["bucket", "rm", "pipes"]);
+    assert_eq!(
+        node.json(&["bucket", "ls"])["buckets"],
+        serde_json::json!([])
+    );
+}
+
+#[test]
+fn a_private_bucket_looks_like_none() {
+    let (directory, node) = cloud();
+    let file = directory.path().join("secret.txt");
+    fs::write(&file, "secret").unwrap();
+    node.ok(&["bucket", "create", "private"]);
+    node.ok(&["cp", file.to_str().unwrap(), "fractus://private/secret.txt"]);
+    let edge = node.address("edge");
+    let there = get(edge, "/b/private/secret.txt");
+    let absent = get(edge, "/b/absent/secret.txt");
+    assert_eq!((there.0, there.2 == b"secret"), (404, false));
+    assert_eq!(there.0, absent.0);
+}
+
+#[test]
+fn a_failed_copy_leaves_nothing_behind() {
+    let (directory, node) = cloud();
+    node.ok(&["bucket", "create", "empty"]);
+    let place = directory.path().join("place");
+    fs::create_dir(&place).unwrap();
+    let told = failed(
+        &node.run(&["cp", "fractus://empty/none", place.to_str().unwrap()]),
+        1,
+    );
+    assert!(told.contains("none") || told.contains("404"), "{told}");
+    assert_eq!(fs::read_dir(&place).unwrap().count(), 0);
+}

@@ -1,0 +1,152 @@
+//! A node's life, and what is told when it cannot have one.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use rustix::process::Signal;
+
+use crate::support::{Node, cloud, failed, fractus, get, request};
+
+const FREE: &str = "127.0.0.1:0";
+
+#[test]
+fn a_node_tells_where_it_is_and_ends_when_asked() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let (directory, node) = cloud();
+        let data = directory.path().join("data");
+        assert_eq!(node.file("node.json")["pid"], node.pid());
+        for listener in ["edge", "api", "admin"] {
+            assert_ne!(node.address(listener).port(), 0);
+        }
+        let credentials = node.file("credentials.json");
+        for name in [
+            "access_key_id",
+            "secret_access_key",
+            "admin_token",
+            "region",
+        ] {
+            assert!(credentials[name].is_string(), "{name}");
+        }
+        let mode = fs::metadata(data.join("credentials.json"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(get(node.address("admin"), "/healthz").0, 200);
+        assert!(node.ok(&["status"]).contains("healthy"));
+
+        node.signal(signal);
+        assert_eq!(node.wait().code(), Some(0));
+        assert!(!data.join("node.json").exists());
+    }
+}
+
+#[test]
+fn a_data_directory_has_one_node() {
+    let (directory, node) = cloud();
+    let second = fractus(&directory.path().join("data"), &["up"])
+        .output()
+        .unwrap();
+    let told = failed(&second, 1);
+    assert!(
+        told.contains("another node") && told.contains(&node.pid().to_string()),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let (directory, node) = cloud();
+    let taken = node.address("edge").to_string();
+    let other = directory.path().join("other");
+    let up = ["up", "--edge", &taken, "--api", FREE, "--admin", FREE];
+    let told = failed(&fractus(&other, &up).output().unwrap(), 1);
+    assert!(told.contains(&taken) && told.contains("edge"), "{told}");
+}
+
+#[test]
+fn without_the_token_nothing_changes() {
+    let (_directory, node) = cloud();
+    let admin = node.address("admin");
+    for headers in ["", "Authorization: Bearer wrong\r\n"] {
+        let body = br#"{"public": true}"#;
+        let (status, _, answer) = request(admin, "PUT /v1/buckets/taken", headers, body).unwrap();
+        assert_eq!(status, 401);
+        assert!(!answer.is_empty());
+    }
+    assert_eq!(
+        node.json(&["bucket", "ls"])["buckets"],
+        serde_json::json!([])
+    );
+}
+
+#[test]
+fn a_configuration_is_checked() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("fractus.conf");
+    let told = |text: &str| {
+        fs::write(&file, text).unwrap();
+        let up = ["up", "--config", file.to_str().unwrap()];
+        failed(
+            &fractus(&directory.path().join("data"), &up)
+                .output()
+                .unwrap(),
+            1,
+        )
+    };
+    assert!(told("edges = \"127.0.0.1:0\"\n").contains("edges"));
+    assert!(told("threads = 0\n").contains("threads"));
+    let up = ["up", "--config", "/nowhere/fractus.conf"];
+    let missing = failed(&fractus(directory.path(), &up).output().unwrap(), 1);
+    assert!(missing.contains("/nowhere/fractus.conf"), "{missing}");
+}
+
+#[test]
+fn without_a_node_commands_say_so() {
+    let directory = tempfile::tempdir().unwrap();
+    for command in [
+        &["ls"][..],
+        &["status"],
+        &["invoke", "hello"],
+        &["logs", "hello"],
+        &["deploy", "x.wasm"],
+        &["cp", "/etc/hostname", "fractus://b/k"],
+    ] {
+        let told = failed(&fractus(directory.path(), command).output().unwrap(), 1);
+        assert!(
+            told.contains("no node runs on") && told.contains("fractus up"),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn after_a_crash_the_stale_address_is_explained() {
+    let (directory, node) = cloud();
+    let data = directory.path().join("data");
+    node.signal(Signal::KILL);
+    assert_eq!(node.wait().code(), None);
+    assert!(data.join("node.json").exists());
+    let told = failed(&fractus(&data, &["ls"]).output().unwrap(), 1);
+    assert!(
+        told.contains("no answer from") && told.contains("fractus up"),
+        "{told}"
+    );
+    let again = Node::start(&data);
+    again.ok(&["ls"]);
+}
+
+#[test]
+fn wrong_command_lines_exit_with_2() {
+    let data = Path::new("/nonexistent");
+    for command in [
+        &["fly"][..],
+        &["invoke", "Not_A_Name"],
+        &["cp", "a", "b"],
+        &["cp", "fractus://a/b", "fractus://c/d"],
+        &["cp", "-", "fractus://b/"],
+    ] {
+        failed(&fractus(data, command).output().unwrap(), 2);
+    }
+}
