@@ -1,16 +1,13 @@
-//! Bodies: what a client sends, what the edge answers with, and what is stored.
+//! Bodies that the edge answers with, and what is stored.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use fractus_func::{Body, BodyError};
 use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt as _, Empty};
-use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
 
 use crate::conn::ConnState;
 use crate::fill::Reader;
@@ -19,88 +16,6 @@ use crate::limits::PIECE_MIN;
 /// A body of no bytes, without an allocation.
 pub(crate) fn empty() -> Body {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
-}
-
-/// A request's body for an origin; it ends with an error when the client stalls.
-pub(crate) fn of_request(incoming: Incoming, stall: Duration) -> Body {
-    if http_body::Body::is_end_stream(&incoming) {
-        return empty();
-    }
-    let uploaded = Uploaded {
-        incoming,
-        stall,
-        deadline: None,
-        waiting: false,
-        ended: false,
-    };
-    uploaded.boxed_unsync()
-}
-
-/// Data of a request; trailers end here.
-struct Uploaded {
-    incoming: Incoming,
-    stall: Duration,
-    /// Made when the client is first waited for.
-    deadline: Option<Pin<Box<Sleep>>>,
-    /// Whether `deadline` counts.
-    waiting: bool,
-    ended: bool,
-}
-
-impl Uploaded {
-    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let until = Instant::now() + self.stall;
-        let deadline = self
-            .deadline
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
-        if !std::mem::replace(&mut self.waiting, true) {
-            deadline.as_mut().reset(until);
-        }
-        deadline.as_mut().poll(cx)
-    }
-
-    fn fail(&mut self, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        self.ended = true;
-        Poll::Ready(Some(Err(error)))
-    }
-}
-
-impl http_body::Body for Uploaded {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if self.ended {
-            return Poll::Ready(None);
-        }
-        let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
-            ready!(self.poll_stalled(cx));
-            return self.fail(BodyError::Stalled);
-        };
-        self.waiting = false;
-        match frame {
-            Some(Ok(frame)) if frame.is_data() => Poll::Ready(Some(Ok(frame))),
-            Some(Err(error)) => {
-                tracing::debug!(error = %fractus_stdx::ErrorChain(&error), "request body broke off");
-                self.fail(BodyError::Disconnected)
-            }
-            Some(Ok(_)) | None => {
-                self.ended = true;
-                Poll::Ready(None)
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.ended || self.incoming.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
-    }
 }
 
 /// A whole body, in pieces.

@@ -3,7 +3,6 @@
 //! relaxed stores and no timer.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -128,28 +127,32 @@ impl ConnState {
         }
     }
 
-    fn wrote(&self, blocked: bool) {
-        if !blocked {
-            if self.blocked.load(Ordering::Relaxed) != 0 {
-                self.blocked.store(0, Ordering::Relaxed);
-            }
-        } else if self.blocked.load(Ordering::Relaxed) == 0 {
+    fn wrote(&self) {
+        if self.blocked.load(Ordering::Relaxed) != 0 {
+            self.blocked.store(0, Ordering::Relaxed);
+        }
+        // The last piece of an answer may be large: nobody is idle who still takes of it.
+        if self.phase().0 == Phase::Idle {
+            self.enter(Phase::Idle);
+        }
+    }
+
+    fn could_not_write(&self) {
+        if self.blocked.load(Ordering::Relaxed) == 0 {
             self.blocked.store(self.clock.now() + 1, Ordering::Relaxed);
         }
     }
 
     /// Ends the connection if its peer has stalled.
     pub(crate) fn sweep(&self, patience: Patience) {
-        let now = self.clock.now();
-        let (phase, since) = self.phase();
-        let allowed = match phase {
-            Phase::Idle => patience.idle,
-            Phase::Head => patience.header,
-            Phase::Busy => u64::MAX,
-        };
         let blocked = self.blocked.load(Ordering::Relaxed);
-        let takes_nothing = blocked != 0 && now.saturating_sub(blocked - 1) > patience.stall;
-        if takes_nothing || now.saturating_sub(since) > allowed {
+        let (since, allowed) = match self.phase() {
+            _ if blocked != 0 => (blocked - 1, patience.stall),
+            (Phase::Idle, since) => (since, patience.idle),
+            (Phase::Head, since) => (since, patience.header),
+            (Phase::Busy, _) => return,
+        };
+        if self.clock.now().saturating_sub(since) > allowed {
             self.end(Ending::Now);
         }
     }
@@ -161,8 +164,8 @@ impl ConnState {
 
     fn end(&self, ending: Ending) {
         self.ending.fetch_max(ending as u8, Ordering::Relaxed);
-        if let Some(waker) = lock(&self.waker).take() {
-            waker.wake();
+        if let Some(waker) = &*lock(&self.waker) {
+            waker.wake_by_ref();
         }
     }
 
@@ -175,10 +178,7 @@ impl ConnState {
     }
 
     fn wake_on_ending(&self, waker: &Waker) {
-        let mut kept = lock(&self.waker);
-        if !kept.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
-            *kept = Some(waker.clone());
-        }
+        *lock(&self.waker) = Some(waker.clone());
     }
 }
 
@@ -209,7 +209,11 @@ impl AsyncRead for Tap {
 
 impl Tap {
     fn note<T>(&self, written: Poll<T>) -> Poll<T> {
-        self.state.wrote(written.is_pending());
+        if written.is_pending() {
+            self.state.could_not_write();
+        } else {
+            self.state.wrote();
+        }
         written
     }
 }
@@ -250,25 +254,22 @@ impl AsyncWrite for Tap {
 pub(crate) struct Connection {
     http: Pin<Box<http1::Connection<TokioIo<Tap>, Requests>>>,
     state: Arc<ConnState>,
+    /// Whether `state` knows whom to wake; a task's waker stays the same.
+    begun: bool,
     draining: bool,
 }
 
 impl Connection {
-    pub(crate) fn new(
-        builder: &http1::Builder,
-        socket: TcpStream,
-        peer: SocketAddr,
-        requests: Requests,
-    ) -> Self {
+    pub(crate) fn new(builder: &http1::Builder, socket: TcpStream, requests: Requests) -> Self {
         let state = requests.connection();
         let io = TokioIo::new(Tap {
             socket,
             state: Arc::clone(&state),
         });
-        tracing::debug!(%peer, "connected");
         Self {
             http: Box::pin(builder.serve_connection(io, requests)),
             state,
+            begun: false,
             draining: false,
         }
     }
@@ -278,7 +279,10 @@ impl Future for Connection {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.state.wake_on_ending(cx.waker());
+        if !self.begun {
+            self.begun = true;
+            self.state.wake_on_ending(cx.waker());
+        }
         match self.state.ending() {
             Ending::No => {}
             Ending::Graceful if self.draining => {}

@@ -26,6 +26,7 @@ mod serve;
 mod service;
 mod stats;
 mod store;
+mod upload;
 
 pub use config::EdgeConfig;
 pub use edge::Edge;

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub const HEAD_MAX: usize = 32 << 10;
 /// Read and write buffer of a connection.
 pub const CONNECTION_BUFFER_MAX: usize = 64 << 10;
+/// What is read, to be thrown away, of a body that an origin has not read to its end.
+pub const DRAIN_MAX: usize = 8 << 20;
 /// Sockets accepted and not yet taken by their worker.
 pub const ACCEPTED_QUEUE: usize = 1024;
 

@@ -277,7 +277,7 @@ impl Worker {
         match prepare(accepted.socket) {
             Ok((socket, peer)) => {
                 let requests = Requests::new(self, state, peer);
-                let connection = Connection::new(builder, socket, peer, requests);
+                let connection = Connection::new(builder, socket, requests);
                 tasks.spawn(async move {
                     connection.await;
                     drop(open);

@@ -11,14 +11,14 @@ use fractus_cache::{
     CacheKey, CacheStatus, Exchange, Forward, Lookup, Timestamp, invalidates, lookup, storable,
 };
 use fractus_func::{Body, BoxFuture, RequestId};
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LOCATION, EXPIRES, LOCATION};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LOCATION, EXPIRES, HOST, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, request};
 use hyper::body::Incoming;
 use hyper::service::Service;
 
 use crate::Origin;
-use crate::answer::{Refusal, clean, seal};
-use crate::body::{EdgeBody, Kind, of_request};
+use crate::answer::{CACHE_STATUS, Refusal, clean, seal};
+use crate::body::{EdgeBody, Kind};
 use crate::conn::{ConnState, lock};
 use crate::edge::{Routes, Shared};
 use crate::ids::Ids;
@@ -27,6 +27,7 @@ use crate::present::Wish;
 use crate::request::{Host, check, forward, path_and_query, written_host};
 use crate::serve::Worker;
 use crate::store::{self, Begin, Query};
+use crate::upload::upload;
 
 /// The requests of one connection.
 pub(crate) struct Requests {
@@ -98,7 +99,8 @@ impl Requests {
             Lookup::Cache(says) => says,
             Lookup::Forward(reason) => {
                 let key = asked.key_if_unsafe(&parts.method, path.as_str());
-                let body = of_request(incoming, self.shared.config.stall_timeout);
+                let stall = self.shared.config.stall_timeout;
+                let body = upload(incoming, &parts.headers, stall);
                 return Ok(asked.pass(parts, path, (body, reason), After::invalidate(key)));
             }
         };
@@ -342,7 +344,12 @@ impl Future for Answering {
                 }
             }
         };
-        tracing::debug!(request = %self.id, status = response.status().as_u16(), "answered");
+        tracing::debug!(
+            request = %self.id,
+            status = response.status().as_u16(),
+            cache = ?response.headers().get(CACHE_STATUS),
+            "answered"
+        );
         let connection = Arc::clone(&self.connection);
         Poll::Ready(Ok(response.map(|kind| kind.with(connection))))
     }
@@ -356,6 +363,14 @@ impl Service<Request<Incoming>> for Requests {
     fn call(&self, request: Request<Incoming>) -> Answering {
         self.connection.begin_request();
         let id = self.ids.draw();
+        tracing::debug!(
+            request = %id,
+            method = %request.method(),
+            target = %request.uri(),
+            host = ?request.headers().get(HOST),
+            peer = ?self.peer,
+            "asked"
+        );
         let reply = self.begin(request, id).unwrap_or_else(|refusal| {
             let mut response = refusal.answer();
             seal(

@@ -144,6 +144,12 @@ impl Client {
         String::from_utf8(chunk).expect("a text")
     }
 
+    /// Reads more of an answer's body, until `length` bytes of it have come. False if they do not.
+    pub(crate) async fn rest(&mut self, length: usize, answer: &mut Answer) -> bool {
+        self.take(length - answer.body.len(), &mut answer.body)
+            .await
+    }
+
     /// Is the connection at its end?
     pub(crate) async fn is_closed(&mut self) -> bool {
         self.read.is_empty() && !self.more().await

@@ -84,6 +84,20 @@ async fn bodies_reach_the_origin_and_expectations_are_met() {
     assert_eq!(client.answer().await.unwrap().text(), "abcde");
 }
 
+#[tokio::test]
+async fn an_early_answer_reaches_a_client_that_is_still_sending() {
+    let started = start(Scripted::plain(|_, _| answer(413, "", "too large")));
+    let mut client = started.client().await;
+    for _ in 0..3 {
+        client
+            .send("PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 4000000\r\n\r\n")
+            .await;
+        client.send(vec![7; 4_000_000]).await;
+        let answer = client.answer().await.unwrap();
+        assert_eq!((answer.status, answer.text()), (413, "too large"));
+    }
+}
+
 /// An edge that loses patience in one way only, and soon.
 fn impatient(set: impl Fn(&mut EdgeConfig, Duration), origin: Arc<Scripted>) -> Started {
     let mut config = EdgeConfig {
@@ -150,6 +164,24 @@ async fn a_client_that_takes_nothing_is_cut_off() {
         started.origin.calls() == 1 && started.edge.stats().connections == 0
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_client_that_takes_slowly_is_not_idle() {
+    let origin = Scripted::plain(|_, _| answer(200, "", vec![7; 32 << 20]));
+    let started = impatient(|config, soon| config.idle_timeout = soon, origin);
+    let mut client = started.client().await;
+    client.ask("GET", "/", "").await;
+    let mut head = client.answer_head().await.unwrap();
+    for part in 1..4 {
+        // As long as it takes to lose patience with an idle one.
+        let mut idle = started.client().await;
+        idle.ask("HEAD", "/", "").await;
+        idle.answer_head().await.unwrap();
+        assert!(idle.is_closed().await);
+        assert!(client.rest(part << 20, &mut head).await);
+    }
+    assert!(client.rest(32 << 20, &mut head).await);
 }
 
 #[tokio::test]
