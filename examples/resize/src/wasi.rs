@@ -82,6 +82,7 @@ fn fetch(key: &str) -> Result<IncomingResponse, Refusal> {
     let response = answer.map_err(away)?;
     match response.status() {
         200 => Ok(response),
+        400 => Err(Refusal::new(400, format!("{key} cannot be a key"))),
         404 => Err(Refusal::new(
             404,
             format!("there is no {key} in the bucket {bucket}"),
