@@ -1,7 +1,7 @@
 //! PUT/s and GET/s of the store in process, every PUT acknowledged after its fdatasync, beside a
 //! bare append log with the same group commit.
 //!
-//! `cargo run --release -p fractus-blob --example put_bench -- [DIR] [SECONDS]`
+//! `cargo run --release -p fractus-blob --example put_bench -- [DIR] [SECONDS] [SIZE] [THREADS]`
 
 use std::fs::File;
 use std::io::{IoSlice, Write};
@@ -30,13 +30,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .map_or_else(std::env::temp_dir, PathBuf::from);
     let seconds = arguments.next().map_or(Ok(2), |text| text.parse())?;
     let time = Duration::from_secs(seconds);
+    let size: Option<usize> = arguments.next().map(|text| text.parse()).transpose()?;
+    let threads: Option<usize> = arguments.next().map(|text| text.parse()).transpose()?;
+    let sizes = size.map_or(SIZES.to_vec(), |size| vec![size]);
+    let writers = threads.map_or(WRITERS.to_vec(), |threads| vec![threads]);
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
         "size    threads |   bare PUT/s |   PUT/s  of bare  p50 us  p99 us |    GET/s  p50 us  p99 us"
     )?;
-    for size in SIZES {
-        for threads in WRITERS {
+    for size in sizes {
+        for &threads in &writers {
             let dir = tempfile::tempdir_in(&parent)?;
             let bare = bare_log(&dir.path().join("bare"), size, threads, time)?;
             let store = Store::open(&dir.path().join("store"), Config::default())?;

@@ -6,7 +6,9 @@ use md5::{Digest, Md5};
 
 use crate::ack::{Ack, Promise, Receipt};
 use crate::error::WriteError;
-use crate::format::{ChunkRef, Draft, Kind, encode_chunks, encode_object_meta};
+use crate::format::{
+    ChunkRef, Draft, Kind, NEEDLE_ALIGN, TRAILER_BYTES, encode_chunks, encode_object_meta,
+};
 use crate::limits::CHUNK_BYTES;
 use crate::name::{BucketName, ObjectKey};
 use crate::object::{ETag, MAX_OBJECT_BYTES, ObjectMeta, Precondition};
@@ -187,7 +189,10 @@ impl ObjectWriter {
 
     /// Sends the buffer on its way.
     fn send_chunk(&mut self) -> Result<(), WriteError> {
-        let data = std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK_BYTES));
+        let data = std::mem::replace(
+            &mut self.buffer,
+            Vec::with_capacity(CHUNK_BYTES + NEEDLE_ALIGN + TRAILER_BYTES),
+        );
         let end = self.chunks.last().map_or(0, |chunk| chunk.end) + data.len() as u64;
         let size = data.len() as u64;
         let draft = Draft::new(Kind::Chunk, self.names(), &[], data, size);
