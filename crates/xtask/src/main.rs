@@ -14,7 +14,8 @@ mod process;
 mod steps;
 mod tidy;
 
-use std::path::Path;
+use std::env;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -39,14 +40,11 @@ enum Task {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .nth(2)
-        .expect("this crate lies two directories below the root");
+    let root = root();
     let outcome = match &arguments.task {
-        Task::Test(options) => steps::run(root, options),
-        Task::Tidy => tidy::run(root),
-        Task::Bench(options) => bench::run(root, options),
+        Task::Test(options) => steps::run(&root, options),
+        Task::Tidy => tidy::run(&root),
+        Task::Bench(options) => bench::run(&root, options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -55,4 +53,16 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The repository. Cargo says at run time where this crate lies: checkouts that share a target
+/// directory share this program, too.
+fn root() -> PathBuf {
+    let here =
+        env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    PathBuf::from(here)
+        .ancestors()
+        .nth(2)
+        .expect("this crate lies two directories below it")
+        .into()
 }
