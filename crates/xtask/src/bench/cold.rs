@@ -125,8 +125,7 @@ fn instance_start(node: &Node) -> Result<Table> {
             } else {
                 photo(64 + call)
             };
-            let answer = http::get(node.contestant.address, &target, None)?;
-            ensure!(answer.status == 200, "{target}: {answer}");
+            http::expect(node.contestant.address, &target)?;
         }
         rows.push(instance_row(node, function)?);
     }

@@ -67,33 +67,27 @@ impl Contestant {
 
     /// Starts it, on one core if asked, and waits until it has answered with 200.
     pub(super) fn start(&self, core: Option<u32>) -> Result<Server> {
-        self.start_when(core, self.address, &self.target)
+        self.start_until(core, || http::expect(self.address, &self.target))
     }
 
-    /// Starts it and waits until this address answers with 200.
-    pub(super) fn start_when(
+    /// Starts it and waits until nothing is wrong with it any more.
+    pub(super) fn start_until(
         &self,
         core: Option<u32>,
-        address: SocketAddr,
-        target: &str,
+        ready: impl Fn() -> Result<()>,
     ) -> Result<Server> {
         let mut server = self.spawn(core)?;
         let began = Instant::now();
-        loop {
-            match http::get(address, target, None) {
-                Ok(answer) if answer.status == 200 => return Ok(server),
-                outcome if began.elapsed() > START_LIMIT => {
-                    let last =
-                        outcome.map_or_else(|error| format!("{error:#}"), |it| it.to_string());
-                    bail!("{self} does not answer: {last}\n{}", server.complaints());
-                }
-                _ => {}
-            }
+        while let Err(wrong) = ready() {
             if let Some(status) = server.child.try_wait()? {
                 bail!("{self} ended with {status}\n{}", server.complaints());
             }
+            if began.elapsed() > START_LIMIT {
+                bail!("{self} does not start: {wrong:#}\n{}", server.complaints());
+            }
             thread::sleep(POLL);
         }
+        Ok(server)
     }
 
     fn spawn(&self, core: Option<u32>) -> Result<Server> {

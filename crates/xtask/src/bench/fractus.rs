@@ -16,9 +16,6 @@ use super::http;
 use crate::process::{cargo, output, run};
 use crate::steps::build_example;
 
-/// What the admin listener answers as soon as the node is ready.
-const READY: &str = "/healthz";
-
 /// A node with a data directory of its own.
 pub(super) struct Node {
     pub(super) contestant: Contestant,
@@ -72,9 +69,16 @@ impl Node {
         Ok(node)
     }
 
-    /// Starts it and waits until it says that it is ready, whatever it has been given.
+    /// Starts it and waits until it is ready and its commands find it, whatever it has been given.
     pub(super) fn start(&self) -> Result<Server> {
-        self.contestant.start_when(None, self.admin, READY)
+        self.contestant.start_until(None, || {
+            http::expect(self.admin, "/healthz")?;
+            ensure!(
+                self.data.join("node.json").is_file(),
+                "it has not announced its addresses"
+            );
+            Ok(())
+        })
     }
 
     /// `fractus ARGUMENTS --data DIR`, while it runs.

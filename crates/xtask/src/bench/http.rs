@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 /// How long an answer may be in coming.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -48,6 +48,13 @@ pub(super) fn get(address: SocketAddr, target: &str, token: Option<&str>) -> Res
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
     parse(&bytes)
+}
+
+/// Asks for a path and insists on 200.
+pub(super) fn expect(address: SocketAddr, target: &str) -> Result<()> {
+    let answer = get(address, target, None)?;
+    ensure!(answer.status == 200, "{target}: {answer}");
+    Ok(())
 }
 
 fn parse(bytes: &[u8]) -> Result<Answer> {
