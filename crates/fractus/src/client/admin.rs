@@ -166,7 +166,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> Failure {
         }
     } else {
         let text = String::from_utf8_lossy(body);
-        Failure::new(format!("the node refused with status {status}")).why(text.trim())
+        Failure::new(text.trim()).why(format!("the node answered with status {status}"))
     };
     match status {
         StatusCode::UNAUTHORIZED => failure.hint(
@@ -193,7 +193,7 @@ mod tests {
         let told = refusal(StatusCode::BAD_GATEWAY, b"<html>").to_string();
         assert_eq!(
             told,
-            "error: the node refused with status 502 Bad Gateway\n  why: <html>"
+            "error: <html>\n  why: the node answered with status 502 Bad Gateway"
         );
     }
 }

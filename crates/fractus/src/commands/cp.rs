@@ -124,9 +124,10 @@ impl Source {
         }
         // A pipe or device has no size to tell.
         let size = metadata.is_file().then_some(metadata.len());
+        let name = path.file_name().unwrap_or(path.as_os_str());
         Ok(Self {
             reader: Box::new(file),
-            name: path.display().to_string(),
+            name: name.to_string_lossy().into_owned(),
             size,
             content_type: kind.unwrap_or_else(|| content_type(path).to_owned()),
         })
@@ -224,7 +225,9 @@ async fn download(
 
 async fn get(admin: &Admin, from: &Remote) -> Result<Response<Incoming>, Failure> {
     let request = admin.request(Method::GET, &from.path()).body(empty());
-    admin.send(request, &Pace::default(), STALL_MAX).await
+    let answer = admin.send(request, &Pace::default(), STALL_MAX).await;
+    let hint = format!("`fractus bucket ls {}` shows what is there", from.bucket);
+    answer.map_err(|failure| failure.hint(hint))
 }
 
 fn length(response: &Response<Incoming>) -> Option<u64> {

@@ -65,8 +65,11 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         running.wait();
     }
     let stopped = running.stop();
-    judge(&shown?)?;
-    Ok(stopped)
+    let wrong = wrong(&shown?);
+    if wrong.is_empty() {
+        return Ok(stopped);
+    }
+    Err(Failure::new("the demo did not go as it must").why(wrong.join("\n")))
 }
 
 /// The `examples` of a checkout, if we are in one.
@@ -117,12 +120,16 @@ async fn show(
     let resize = deploy::Args::plain(&examples.join("resize"));
     deploy::deploy(&admin, output, resize).await?;
     let rows = steps::run(&admin, addresses.edge).await?;
+    let wrong = wrong(&rows);
     if output.json {
-        let good = rows.iter().all(Row::is_good);
-        output.json(&json!({"ok": good, "node": addresses, "rows": rows}))?;
+        output.json(&json!({"ok": wrong.is_empty(), "node": addresses, "rows": rows}))?;
     } else {
         output.raw(row::table(&rows).as_bytes())?;
-        output.line(steps::summary(&rows))?;
+        output.line(if wrong.is_empty() {
+            steps::summary(&rows)
+        } else {
+            wrong.join("\n")
+        })?;
     }
     Ok(rows)
 }
@@ -152,19 +159,13 @@ fn photo(name: &str) -> Remote {
     }
 }
 
-fn judge(rows: &[Row]) -> Result<(), Failure> {
-    let wrong: Vec<String> = rows
-        .iter()
-        .flat_map(|row| {
-            row.wrong
-                .iter()
-                .map(|wrong| format!("{}: {wrong}", row.step))
-        })
-        .collect();
-    if wrong.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::new("the demo did not go as it must").why(wrong.join("\n")))
+/// What is not as it must be, one line each.
+fn wrong(rows: &[Row]) -> Vec<String> {
+    let lines = |row: &Row| {
+        let line = |wrong| format!("✗ {}: {wrong}", row.step);
+        row.wrong.iter().map(line).collect::<Vec<_>>()
+    };
+    rows.iter().flat_map(lines).collect()
 }
 
 fn invite(output: &Output, addresses: &Addresses) -> Result<(), Failure> {

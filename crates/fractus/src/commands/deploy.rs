@@ -85,11 +85,14 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<ExitCode, Failu
         compile_ms,
         urls,
     } = read(answer)?;
+    let took = match compile_ms {
+        0 => "before".to_owned(),
+        ms => format!("in {}", micros(ms * 1000)),
+    };
     output.line(format_args!(
-        "{name} version {version}: {}, compiled to {} in {}",
+        "{name} version {version}: {}, compiled to {} {took}",
         ByteSize(size),
         ByteSize(compiled_size),
-        micros(compile_ms * 1000)
     ))?;
     urls.iter()
         .try_for_each(|url| output.line(format_args!("  {url}")))?;

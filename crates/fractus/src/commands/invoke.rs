@@ -119,23 +119,22 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<ExitCode, Failu
     let status = response.status();
     let error = header(response.headers(), "x-fractus-error").map(str::to_owned);
     let id = header(response.headers(), "x-request-id").map(str::to_owned);
-    copy(response.into_body(), &mut stdout(), &ProgressBar::hidden()).await?;
+    let name = args.name.as_str();
+    let look =
+        format!("`fractus logs {name}` shows what it wrote, `fractus usage {name}` what it took");
+    copy(response.into_body(), &mut stdout(), &ProgressBar::hidden())
+        .await
+        .map_err(|failure| failure.hint(look.as_str()))?;
     let Some(error) = error else {
         return Ok(ExitCode::SUCCESS);
     };
-    context.output.line("")?;
-    let name = args.name.as_str();
     let hint = match error.as_str() {
-        "no-route" => "`fractus ls` shows what is deployed".to_owned(),
-        _ => format!(
-            "`fractus logs {name}` shows what it wrote, `fractus usage {name}` what it took"
-        ),
+        "no-route" => "`fractus ls` shows what is deployed",
+        _ => &look,
     };
+    let id = id.unwrap_or_default();
     Err(Failure::new(format!("the call of {name} failed"))
-        .why(format!(
-            "{error}, status {status}, request {}",
-            id.unwrap_or_default()
-        ))
+        .why(format!("{error}, status {status}, request {id}"))
         .hint(hint))
 }
 

@@ -38,6 +38,9 @@ pub(crate) struct Args {
     log: LogForm,
 }
 
+/// What is logged unless the environment says otherwise: not what the libraries of the store tell.
+const LOGGED: &str = "info,fjall=warn,lsm_tree=warn";
+
 /// Where a node listens: IP:PORT, where port 0 is any that is free.
 #[derive(clap::Args, Clone, Copy, Debug, Default)]
 pub(crate) struct Listen {
@@ -78,7 +81,7 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         config,
         log,
     } = args;
-    log_to_stderr(log, "info")?;
+    log_to_stderr(log, LOGGED)?;
     let file = match &config {
         Some(path) => ConfigFile::read(path).map_err(|error| unusable(&error))?,
         None => ConfigFile::default(),

@@ -21,7 +21,7 @@ pub(crate) fn fractus(data: &Path, arguments: &[&str]) -> Command {
     command.arg("--data").arg(data).args(arguments);
     command
         .env_remove("FRACTUS_DATA")
-        .env_remove("FRACTUS_LOG")
+        .env("FRACTUS_LOG", "warn")
         .env_remove("RUST_LOG");
     command
 }

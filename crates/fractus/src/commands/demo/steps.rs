@@ -142,16 +142,16 @@ async fn calls(admin: &Admin, expected: u64) -> Result<u64, Failure> {
     }
 }
 
-/// What the rows have shown, in a sentence.
+/// What good rows have shown.
 pub(crate) fn summary(rows: &[Row]) -> String {
     let [_, miss, hit, _, warm, again, _] = rows else {
         return String::new();
     };
     format!(
-        "From the cache the photograph came {} from the bucket, and the resized one {} from the \
-         function;\n100 requests at once for one uncached picture were one call of it. Connections \
-         were open\nalready (HTTP/1.1 keep-alive); TTFB of the last row is the median, its total \
-         until the last answer.",
+        "For the photograph HIT was {} MISS, for the resized one {} MISS;
+{AT_ONCE} requests at once for one uncached picture were one call of the function.
+All went over connections that were open already (HTTP/1.1 keep-alive). In the last row TTFB is
+the median, and TOTAL the time until the last answer had come.",
         times_faster(miss.total_us, hit.total_us),
         times_faster(warm.total_us, again.total_us),
     )
