@@ -1,5 +1,8 @@
 //! Answers that the edge makes itself, and what it does to every answer that passes through.
 
+use std::fmt::Write as _;
+
+use bytes::BytesMut;
 use fractus_cache::{CacheStatus, strip_hop_by_hop};
 use fractus_func::{Body, RequestId};
 use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
@@ -13,6 +16,9 @@ pub(crate) const ERROR: HeaderName = HeaderName::from_static("x-fractus-error");
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// RFC 9211.
 pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// Room for nearly every value of that field, in bytes.
+const CACHE_STATUS_LENGTH: usize = 96;
 
 /// A request that the edge does not let through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,5 +193,8 @@ impl Length {
 pub(crate) fn seal(headers: &mut HeaderMap, id: RequestId, status: &CacheStatus<'_>) {
     let id = HeaderValue::from_bytes(&id.to_ascii()).expect("an id is hexadecimal digits");
     headers.insert(REQUEST_ID, id);
-    headers.append(CACHE_STATUS, status.to_header_value());
+    let mut text = BytesMut::with_capacity(CACHE_STATUS_LENGTH);
+    write!(text, "{status}").expect("writing to memory cannot fail");
+    let status = HeaderValue::from_maybe_shared(text.freeze()).expect("printable ASCII");
+    headers.append(CACHE_STATUS, status);
 }

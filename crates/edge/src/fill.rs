@@ -401,3 +401,6 @@ impl Drop for Reader {
         self.fill.reader_moved.notify_waiters();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,7 +40,7 @@ pub(crate) struct Stored {
 }
 
 /// The state of the world in which an answer was fetched; when it has changed the answer is void.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Era {
     /// The origin's.
     generation: u64,

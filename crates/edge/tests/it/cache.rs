@@ -374,6 +374,23 @@ async fn the_node_invalidates_a_path_for_all_hosts_and_queries() {
 }
 
 #[tokio::test]
+async fn a_cache_of_no_size_stores_nothing() {
+    let none = EdgeConfig {
+        cache_bytes: 0,
+        ..config()
+    };
+    let started = start_with(
+        none,
+        Scripted::plain(|_, number| answer(200, FRESH, number.to_string())),
+    );
+    let mut client = started.client().await;
+    for body in ["0", "1", "2"] {
+        assert_eq!(client.get("/x").await.text(), body);
+    }
+    assert_eq!(started.edge.stats().bytes, 0);
+}
+
+#[tokio::test]
 async fn the_cache_stays_within_its_bytes() {
     let started = start_with(
         EdgeConfig {
