@@ -52,12 +52,18 @@ pub(crate) fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/artifacts/{digest}", put(functions::put_artifact))
         .route("/v1/functions", get(functions::list))
-        .route("/v1/functions/{name}", get(functions::show).delete(functions::remove))
+        .route(
+            "/v1/functions/{name}",
+            get(functions::show).delete(functions::remove),
+        )
         .route("/v1/functions/{name}/versions", post(functions::deploy))
         .route("/v1/functions/{name}/logs", get(logs::read))
         .route("/v1/usage", get(functions::usage))
         .route("/v1/buckets", get(buckets::list))
-        .route("/v1/buckets/{bucket}", put(buckets::put).delete(buckets::delete))
+        .route(
+            "/v1/buckets/{bucket}",
+            put(buckets::put).delete(buckets::delete),
+        )
         .route("/v1/buckets/{bucket}/objects", get(buckets::objects))
         .route(
             "/v1/objects/{bucket}/{*key}",
@@ -65,12 +71,21 @@ pub(crate) fn router(admin: Arc<Admin>) -> Router {
         )
         .fallback(no_such_endpoint)
         .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn_with_state(Arc::clone(&admin), authorize));
-    Router::new().route("/healthz", get(healthz)).merge(protected).with_state(admin)
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&admin),
+            authorize,
+        ));
+    Router::new()
+        .route("/healthz", get(healthz))
+        .merge(protected)
+        .with_state(admin)
 }
 
 async fn authorize(State(admin): App, request: Request, next: Next) -> Response {
-    let given = request.headers().get(AUTHORIZATION).map(|value| value.as_bytes());
+    let given = request
+        .headers()
+        .get(AUTHORIZATION)
+        .map(|value| value.as_bytes());
     let given = given.and_then(|value| value.strip_prefix(b"Bearer "));
     let right = given.is_some_and(|token| token.ct_eq(admin.token.as_bytes()).into());
     if right {

@@ -18,7 +18,11 @@ async fn not_implemented(uri: Uri) -> impl IntoResponse {
          command line.</Message><Resource>{resource}</Resource></Error>\n",
         env!("CARGO_PKG_VERSION")
     );
-    (StatusCode::NOT_IMPLEMENTED, [(CONTENT_TYPE, "application/xml")], text)
+    (
+        StatusCode::NOT_IMPLEMENTED,
+        [(CONTENT_TYPE, "application/xml")],
+        text,
+    )
 }
 
 /// A character as text of XML.

@@ -129,7 +129,13 @@ fn io_error<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> A
 impl Artifacts {
     /// The artifacts in `folder`, compiled by `runtime`. Removes what uploads left unfinished.
     pub(crate) fn open(folder: PathBuf, runtime: Arc<dyn Runtime>) -> Result<Self, ArtifactError> {
-        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+        let plain = |c: char| {
+            if c.is_ascii_alphanumeric() || c == '-' {
+                c
+            } else {
+                '_'
+            }
+        };
         let fingerprint = runtime.fingerprint().chars().map(plain).collect();
         let artifacts = Self {
             folder,
@@ -171,17 +177,22 @@ impl Artifacts {
 
     /// Where its compiled form lies, for [`Runtime::load`].
     pub(crate) fn compiled(&self, artifact: Digest) -> PathBuf {
-        self.folder.join(format!("{artifact}.{}.compiled", self.fingerprint))
+        self.folder
+            .join(format!("{artifact}.{}.compiled", self.fingerprint))
     }
 
     /// The size of an artifact, if it is there.
     pub(crate) fn size(&self, artifact: Digest) -> Option<u64> {
-        fs::metadata(self.wasm(artifact)).ok().map(|file| file.len())
+        fs::metadata(self.wasm(artifact))
+            .ok()
+            .map(|file| file.len())
     }
 
     /// The size of its compiled form, if it is there.
     pub(crate) fn compiled_size(&self, artifact: Digest) -> Option<u64> {
-        fs::metadata(self.compiled(artifact)).ok().map(|file| file.len())
+        fs::metadata(self.compiled(artifact))
+            .ok()
+            .map(|file| file.len())
     }
 
     /// Begins to take an artifact.

@@ -185,7 +185,11 @@ impl ConfigFile {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = self.threads.unwrap_or(cores);
         in_range("threads", threads, (1, 1024))?;
-        in_range("the number of upstreams", self.upstreams.len(), (0, UPSTREAMS_MAX))?;
+        in_range(
+            "the number of upstreams",
+            self.upstreams.len(),
+            (0, UPSTREAMS_MAX),
+        )?;
         let guest_memory = self.guest_memory.map_or_else(half_of_memory, |size| size.0);
         in_range("guest_memory", guest_memory, (1 << 20, 1 << 46))?;
         let upstreams = self.upstreams.into_iter().map(UpstreamSpec::check);
@@ -250,7 +254,9 @@ fn loopback(port: u16) -> SocketAddr {
 /// Half of the machine's memory in bytes, or 1 GiB where the system does not tell.
 fn half_of_memory() -> u64 {
     let total_kib = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("MemTotal:"))?;
         line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
     });
     total_kib.map_or(1 << 30, |kib| kib * 1024 / 2)

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use fractus_blob::{BucketName, BucketSettings, Committed, ObjectKey, ObjectWriter, Precondition, Store, WriteError};
+use fractus_blob::{
+    BucketName, BucketSettings, Committed, ObjectKey, ObjectWriter, Precondition, Store, WriteError,
+};
 use fractus_edge::Edge;
 use fractus_func::{FunctionName, Manifest, ManifestError, RouteTableError};
 use fractus_stdx::ErrorChain;
@@ -107,7 +109,10 @@ impl Control {
     /// compiled first; what cannot be compiled any more is reported and fails when it is called.
     pub(crate) async fn restore(&self) -> Result<(), DeployError> {
         let _turn = self.changing.lock().await;
-        let used = self.registry.run(|registry| registry.artifacts(None)).await?;
+        let used = self
+            .registry
+            .run(|registry| registry.artifacts(None))
+            .await?;
         self.artifacts().retain(&used)?;
         let mut current = BTreeMap::new();
         for registered in self.registry.run(Registry::functions).await? {
@@ -121,7 +126,9 @@ impl Control {
             }
             let limit = registered.current.manifest.limits.concurrency;
             let desk = Arc::new(Desk::new(limit, registered.ledger));
-            let function = self.functions.version(registered.version, registered.current, desk);
+            let function = self
+                .functions
+                .version(registered.version, registered.current, desk);
             current.insert(name, function);
         }
         self.serve(current)?;
@@ -129,10 +136,7 @@ impl Control {
     }
 
     /// Makes `current` what is called, here and at the edge.
-    fn serve(
-        &self,
-        current: BTreeMap<FunctionName, Arc<Function>>,
-    ) -> Result<(), RouteTableError> {
+    fn serve(&self, current: BTreeMap<FunctionName, Arc<Function>>) -> Result<(), RouteTableError> {
         let table = routes::table(&self.fixed, &self.functions, &current)?;
         self.functions.replace(current);
         self.edge.set_routes(table);
@@ -183,7 +187,12 @@ impl Control {
             return Err(DeployError::TooMany);
         }
         let desk = before.map_or_else(
-            || Arc::new(Desk::new(new.manifest.limits.concurrency, Default::default())),
+            || {
+                Arc::new(Desk::new(
+                    new.manifest.limits.concurrency,
+                    Default::default(),
+                ))
+            },
             |function| Arc::clone(function.desk()),
         );
         // With any number: only to see whether its routes are free.
@@ -333,9 +342,7 @@ impl Control {
 }
 
 /// Runs a change to its end, also when whoever awaits it goes away.
-async fn to_the_end<T: Send + 'static>(
-    change: impl Future<Output = T> + Send + 'static,
-) -> T {
+async fn to_the_end<T: Send + 'static>(change: impl Future<Output = T> + Send + 'static) -> T {
     match tokio::spawn(change).await {
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {

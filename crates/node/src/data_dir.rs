@@ -123,7 +123,9 @@ impl DataDir {
         let path = self.path.join(name);
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(PRIVATE_DIR);
-        builder.create(&path).map_err(io_error("create the directory", &path))?;
+        builder
+            .create(&path)
+            .map_err(io_error("create the directory", &path))?;
         Ok(path)
     }
 
@@ -160,13 +162,20 @@ fn lock(dir: &Path) -> Result<File, DataDirError> {
     let path = dir.join("lock");
     let open = io_error("open", &path);
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(PRIVATE_FILE);
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(PRIVATE_FILE);
     let mut file = options.open(&path).map_err(&open)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let pid = fs::read_to_string(&path).ok();
-            let pid = pid.as_deref().and_then(|text| text.trim().parse::<u32>().ok());
+            let pid = pid
+                .as_deref()
+                .and_then(|text| text.trim().parse::<u32>().ok());
             return Err(DataDirError::Locked {
                 path: dir.to_owned(),
                 owner: pid.map_or_else(|| "pid unknown".to_owned(), |pid| format!("pid {pid}")),

@@ -100,7 +100,9 @@ impl Functions {
     /// new limit of concurrent calls holds from now on.
     pub(crate) fn replace(&self, functions: BTreeMap<FunctionName, Arc<Function>>) {
         for function in functions.values() {
-            function.desk().set_limit(function.manifest().limits.concurrency);
+            function
+                .desk()
+                .set_limit(function.manifest().limits.concurrency);
         }
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(functions);
     }
@@ -195,7 +197,13 @@ impl Functions {
 }
 
 fn content_length(request: &http::Request<Body>) -> Option<u64> {
-    request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    request
+        .headers()
+        .get(CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
 }
 
 /// Microseconds since `begin`.

@@ -24,6 +24,8 @@ mod config;
 mod control;
 mod data_dir;
 mod durable;
+#[cfg(test)]
+mod fake;
 mod functions;
 pub mod limits;
 mod listener;

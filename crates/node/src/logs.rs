@@ -118,7 +118,9 @@ impl Logs {
         let losses = Arc::<Losses>::default();
         let writer = writer::Writer::new(folder.clone(), Arc::clone(&losses), followers.clone());
         let run = move |messages: Receiver<Message>| writer.run(&messages);
-        thread::Builder::new().name("logs".to_owned()).spawn(move || run(messages))?;
+        thread::Builder::new()
+            .name("logs".to_owned())
+            .spawn(move || run(messages))?;
         Ok(Self {
             shared: Arc::new(Shared {
                 folder,

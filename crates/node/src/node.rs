@@ -112,8 +112,17 @@ impl Node {
             .build()
             .map_err(StartError::Threads)?;
         let control = assemble(&config, &data, listeners.addresses.edge, &runtime)?;
-        runtime.block_on(control.restore()).map_err(StartError::Restore)?;
-        let node = Self::serve(listeners, control, credentials, data, runtime, (config.drain, started_ms))?;
+        runtime
+            .block_on(control.restore())
+            .map_err(StartError::Restore)?;
+        let node = Self::serve(
+            listeners,
+            control,
+            credentials,
+            data,
+            runtime,
+            (config.drain, started_ms),
+        )?;
         let Addresses {
             pid: _,
             edge,
@@ -132,7 +141,10 @@ impl Node {
         runtime: tokio::runtime::Runtime,
         (drain, started_ms): (Duration, u64),
     ) -> Result<Self, StartError> {
-        let edge = control.edge().serve(listeners.edge).map_err(StartError::Serve)?;
+        let edge = control
+            .edge()
+            .serve(listeners.edge)
+            .map_err(StartError::Serve)?;
         let service = Arc::new(Admin {
             control,
             token: credentials.admin_token,
@@ -283,7 +295,14 @@ fn assemble(
         upstreams: upstreams.collect(),
     };
     let functions = Arc::new(functions);
-    Ok(Arc::new(Control::new(functions, registry, store, edge, edge_address, fixed)))
+    Ok(Arc::new(Control::new(
+        functions,
+        registry,
+        store,
+        edge,
+        edge_address,
+        fixed,
+    )))
 }
 
 /// Unloads what is idle and writes counters down, for as long as the node runs.

@@ -156,7 +156,10 @@ impl Registry {
         action: &'static str,
         act: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
     ) -> Result<T, RegistryError> {
-        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connection = self
+            .connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         act(&mut connection).map_err(sqlite(action))
     }
 
@@ -168,9 +171,11 @@ impl Registry {
         self.with("take a version", |connection| {
             let transaction = connection.transaction()?;
             let last = transaction
-                .query_row("SELECT current FROM functions WHERE name = ?1", [name], |row| {
-                    row.get::<_, u64>(0)
-                })
+                .query_row(
+                    "SELECT current FROM functions WHERE name = ?1",
+                    [name],
+                    |row| row.get::<_, u64>(0),
+                )
                 .optional()?;
             let version = last.unwrap_or(0) + 1;
             transaction.execute(
@@ -181,7 +186,14 @@ impl Registry {
             transaction.execute(
                 "INSERT INTO versions (name, version, manifest, artifact, size, created_ms)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                params![name, version, manifest, new.artifact.to_string(), new.size, new.created_ms],
+                params![
+                    name,
+                    version,
+                    manifest,
+                    new.artifact.to_string(),
+                    new.size,
+                    new.created_ms
+                ],
             )?;
             transaction.execute(
                 "DELETE FROM versions WHERE name = ?1 AND version + ?2 <= ?3",
@@ -236,9 +248,8 @@ impl Registry {
     ) -> Result<BTreeSet<Digest>, RegistryError> {
         let name = of.map(FunctionName::as_str);
         let texts = self.with("list artifacts", |connection| {
-            let mut query = connection.prepare(
-                "SELECT DISTINCT artifact FROM versions WHERE ?1 IS NULL OR name = ?1",
-            )?;
+            let mut query = connection
+                .prepare("SELECT DISTINCT artifact FROM versions WHERE ?1 IS NULL OR name = ?1")?;
             let rows = query.query_map([name], |row| row.get::<_, String>(0))?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         })?;
@@ -269,7 +280,10 @@ impl Registry {
 /// Reads a row of [`Registry::functions`]: what is in the columns may be anything.
 fn read_function(row: &Row<'_>) -> Result<Registered, RegistryError> {
     let name: String = row.get(0).map_err(sqlite("read a function"))?;
-    let text = |column| row.get::<_, String>(column).map_err(sqlite("read a function"));
+    let text = |column| {
+        row.get::<_, String>(column)
+            .map_err(sqlite("read a function"))
+    };
     let number = |column| row.get::<_, u64>(column).map_err(sqlite("read a function"));
     let damaged = |what| RegistryError::Damaged {
         name: name.clone(),

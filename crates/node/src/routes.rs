@@ -39,7 +39,9 @@ fn own_routes(name: &FunctionName) -> [RouteSpec; 3] {
 pub(crate) fn reserved(manifest: &Manifest) -> Option<&RouteSpec> {
     let own = format!("{}.localhost", manifest.name);
     manifest.routes.iter().find(|route| {
-        let under = |folder: &str| route.path.starts_with(folder) || folder.trim_end_matches('/') == route.path;
+        let under = |folder: &str| {
+            route.path.starts_with(folder) || folder.trim_end_matches('/') == route.path
+        };
         let others_host = |host: &String| host.ends_with(".localhost") && *host != own;
         under("/run/") || under("/b/") || route.host.as_ref().is_some_and(others_host)
     })
@@ -76,5 +78,9 @@ pub(crate) fn urls(manifest: &Manifest, edge: SocketAddr) -> Vec<String> {
         Some(host) => format!("http://{host}:{}{}", edge.port(), route.path),
         None => format!("http://{edge}{}", route.path),
     };
-    [run, host].iter().chain(&manifest.routes).map(url).collect()
+    [run, host]
+        .iter()
+        .chain(&manifest.routes)
+        .map(url)
+        .collect()
 }

@@ -61,7 +61,10 @@ pub(super) async fn json<T: DeserializeOwned>(mut body: Body) -> Result<T, ApiEr
     }
     serde_json::from_slice(&text).map_err(|error| {
         let hint = "compare it with the admin API's description";
-        ApiError::bad_request(format!("the body is not the JSON expected here: {error}"), hint)
+        ApiError::bad_request(
+            format!("the body is not the JSON expected here: {error}"),
+            hint,
+        )
     })
 }
 
@@ -87,6 +90,8 @@ impl http_body::Body for Channel {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(context).map(|next| next.map(|bytes| Ok(Frame::data(bytes))))
+        self.0
+            .poll_recv(context)
+            .map(|next| next.map(|bytes| Ok(Frame::data(bytes))))
     }
 }

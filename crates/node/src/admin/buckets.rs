@@ -17,7 +17,12 @@ use crate::admin::error::ApiError;
 pub(super) fn bucket_name(text: &str) -> Result<BucketName, ApiError> {
     BucketName::new(text).map_err(|error| {
         let hint = "use 3 to 63 of a-z, 0-9 and -";
-        ApiError::new(StatusCode::BAD_REQUEST, "invalid-bucket-name", error.to_string(), hint)
+        ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "invalid-bucket-name",
+            error.to_string(),
+            hint,
+        )
     })
 }
 
@@ -56,14 +61,17 @@ fn count(store: &Store, bucket: &BucketName) -> Result<Counts, ApiError> {
 
 /// Counts the objects of all buckets. Blocks.
 pub(super) fn count_all(store: &Store) -> Result<Counts, ApiError> {
-    store.buckets().iter().try_fold(Counts::default(), |sum, bucket| {
-        let more = count(store, &bucket.name)?;
-        Ok(Counts {
-            buckets: sum.buckets + more.buckets,
-            objects: sum.objects + more.objects,
-            bytes: sum.bytes + more.bytes,
+    store
+        .buckets()
+        .iter()
+        .try_fold(Counts::default(), |sum, bucket| {
+            let more = count(store, &bucket.name)?;
+            Ok(Counts {
+                buckets: sum.buckets + more.buckets,
+                objects: sum.objects + more.objects,
+                bytes: sum.bytes + more.bytes,
+            })
         })
-    })
 }
 
 pub(super) async fn list(State(admin): App) -> Result<Json<Value>, ApiError> {
@@ -98,7 +106,10 @@ pub(super) async fn put(
 ) -> Result<StatusCode, ApiError> {
     let name = bucket_name(&bucket)?;
     let Settings { public } = body::json(body).await?;
-    let created = admin.control.put_bucket(name, BucketSettings { public }).await?;
+    let created = admin
+        .control
+        .put_bucket(name, BucketSettings { public })
+        .await?;
     tracing::info!(bucket, public, created, "bucket");
     Ok(if created {
         StatusCode::CREATED

@@ -22,9 +22,10 @@ use crate::limits::USAGE_PAGE_MAX;
 use crate::usage::UsageQuery;
 
 fn digest(text: &str) -> Result<Digest, ApiError> {
-    text.parse().map_err(|error: crate::artifacts::DigestError| {
-        ApiError::bad_request(error.to_string(), "name the artifact by its SHA-256")
-    })
+    text.parse()
+        .map_err(|error: crate::artifacts::DigestError| {
+            ApiError::bad_request(error.to_string(), "name the artifact by its SHA-256")
+        })
 }
 
 pub(super) async fn put_artifact(
@@ -36,9 +37,14 @@ pub(super) async fn put_artifact(
     let digest = digest(&text)?;
     let artifacts = admin.control.artifacts();
     if let Some(size) = artifacts.size(digest) {
-        return Ok((StatusCode::OK, Json(json!({"artifact": text, "size": size}))));
+        return Ok((
+            StatusCode::OK,
+            Json(json!({"artifact": text, "size": size})),
+        ));
     }
-    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let announced = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok());
     let announced = announced.and_then(|text| text.parse::<u64>().ok());
     if announced.is_some_and(|length| length > ARTIFACT_MAX as u64) {
         return Err(ArtifactError::TooLarge.into());
@@ -48,7 +54,10 @@ pub(super) async fn put_artifact(
         upload.write(&bytes).await?;
     }
     let size = upload.finish().await?;
-    Ok((StatusCode::CREATED, Json(json!({"artifact": text, "size": size}))))
+    Ok((
+        StatusCode::CREATED,
+        Json(json!({"artifact": text, "size": size})),
+    ))
 }
 
 /// What a deploy asks for.
@@ -68,7 +77,10 @@ pub(super) async fn deploy(
     let digest = digest(&artifact)?;
     if manifest.name.as_str() != name {
         return Err(ApiError::bad_request(
-            format!("the manifest is of `{}` and the path of another function", manifest.name),
+            format!(
+                "the manifest is of `{}` and the path of another function",
+                manifest.name
+            ),
             "post it to the versions of its own function",
         ));
     }
@@ -117,7 +129,9 @@ pub(super) async fn list(State(admin): App) -> Result<Json<Value>, ApiError> {
     let control = Arc::clone(&admin.control);
     let functions = blocking(move || {
         let current = control.functions().snapshot();
-        let described = current.values().map(|function| describe(&control, function));
+        let described = current
+            .values()
+            .map(|function| describe(&control, function));
         Ok(described.collect::<Vec<_>>())
     });
     Ok(Json(json!({"functions": functions.await?})))
@@ -130,7 +144,9 @@ pub(super) async fn show(
     let found = admin.control.functions().get(&name);
     let function = found.ok_or_else(|| ApiError::no_such_function(&name))?;
     let control = Arc::clone(&admin.control);
-    blocking(move || Ok(describe(&control, &function))).await.map(Json)
+    blocking(move || Ok(describe(&control, &function)))
+        .await
+        .map(Json)
 }
 
 pub(super) async fn remove(
@@ -158,9 +174,16 @@ pub(super) async fn usage(
     State(admin): App,
     Query(asked): Query<UsageParameters>,
 ) -> Result<Json<Value>, ApiError> {
-    let id = asked.request_id.as_deref().map(str::parse::<RequestId>).transpose();
+    let id = asked
+        .request_id
+        .as_deref()
+        .map(str::parse::<RequestId>)
+        .transpose();
     let request_id = id.map_err(|error| {
-        ApiError::bad_request(error.to_string(), "copy it from the X-Request-Id of an answer")
+        ApiError::bad_request(
+            error.to_string(),
+            "copy it from the X-Request-Id of an answer",
+        )
     })?;
     let records = admin.control.functions().services().usage.find(UsageQuery {
         function: asked.function.as_deref(),

@@ -38,7 +38,9 @@ pub(super) async fn read(
     Query(asked): Query<Parameters>,
 ) -> Result<Response, ApiError> {
     let functions = admin.control.functions();
-    let function = functions.get(&name).ok_or_else(|| ApiError::no_such_function(&name))?;
+    let function = functions
+        .get(&name)
+        .ok_or_else(|| ApiError::no_such_function(&name))?;
     let follower = Follower {
         logs: functions.services().logs.clone(),
         function: function.name().clone(),

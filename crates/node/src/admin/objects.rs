@@ -13,7 +13,9 @@ use crate::admin::App;
 use crate::admin::body;
 use crate::admin::buckets::bucket_name;
 use crate::admin::error::ApiError;
-use crate::origin::{CACHE_CONTROL_META, ObjectRequest, decode_key, object_response, split_object_path};
+use crate::origin::{
+    CACHE_CONTROL_META, ObjectRequest, decode_key, object_response, split_object_path,
+};
 
 const PREFIX: &str = "/v1/objects";
 
@@ -21,11 +23,19 @@ const PREFIX: &str = "/v1/objects";
 fn target(uri: &Uri) -> Result<(BucketName, ObjectKey), ApiError> {
     let path = uri.path().strip_prefix(PREFIX).and_then(split_object_path);
     let Some((bucket, key)) = path else {
-        return Err(ApiError::bad_request("the path names no object", "use /v1/objects/BUCKET/KEY"));
+        return Err(ApiError::bad_request(
+            "the path names no object",
+            "use /v1/objects/BUCKET/KEY",
+        ));
     };
     let key = decode_key(key).map_err(|error| {
         let hint = "use 1 to 1024 bytes of UTF-8, percent-encoded";
-        ApiError::new(StatusCode::BAD_REQUEST, "invalid-key", error.to_string(), hint)
+        ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "invalid-key",
+            error.to_string(),
+            hint,
+        )
     })?;
     let bucket = bucket_name(bucket).or(Err(ApiError::no_such_bucket(bucket)))?;
     Ok((bucket, key))
@@ -45,7 +55,9 @@ pub(super) async fn get(State(admin): App, request: Request) -> Result<Response,
 }
 
 fn text_of(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, ApiError> {
-    let text = headers.get(name).map(|value| value.to_str().map(ToOwned::to_owned));
+    let text = headers
+        .get(name)
+        .map(|value| value.to_str().map(ToOwned::to_owned));
     text.transpose().map_err(|_| {
         ApiError::bad_request(format!("{name} is not plain ASCII"), "write it in ASCII")
     })
@@ -63,7 +75,10 @@ fn precondition(headers: &HeaderMap) -> Result<Precondition, ApiError> {
     };
     let absent = text_of(headers, &IF_NONE_MATCH)?;
     let present = text_of(headers, &IF_MATCH)?;
-    match (absent.as_deref().map(str::trim), present.as_deref().map(str::trim)) {
+    match (
+        absent.as_deref().map(str::trim),
+        present.as_deref().map(str::trim),
+    ) {
         (None, None) => Ok(Precondition::None),
         (Some("*"), None) => Ok(Precondition::IfAbsent),
         (None, Some("*")) => Ok(Precondition::IfPresent),
@@ -83,9 +98,16 @@ pub(super) async fn put(State(admin): App, request: Request) -> Result<Response,
     let cache_control = text_of(&head.headers, &CACHE_CONTROL)?;
     let meta = ObjectMeta {
         content_type: text_of(&head.headers, &CONTENT_TYPE)?,
-        user: cache_control.map(|value| (CACHE_CONTROL_META.to_owned(), value)).into_iter().collect(),
+        user: cache_control
+            .map(|value| (CACHE_CONTROL_META.to_owned(), value))
+            .into_iter()
+            .collect(),
     };
-    let mut writer = admin.control.store().writer(&bucket, &key, meta).precondition(precondition);
+    let mut writer = admin
+        .control
+        .store()
+        .writer(&bucket, &key, meta)
+        .precondition(precondition);
     let mut size = 0_u64;
     while let Some(bytes) = body::next(&mut body).await? {
         size += bytes.len() as u64;
@@ -100,6 +122,9 @@ pub(super) async fn put(State(admin): App, request: Request) -> Result<Response,
 pub(super) async fn delete(State(admin): App, request: Request) -> Result<StatusCode, ApiError> {
     let (bucket, key) = target(request.uri())?;
     let precondition = precondition(request.headers())?;
-    admin.control.delete_object(bucket, key, precondition).await?;
+    admin
+        .control
+        .delete_object(bucket, key, precondition)
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -41,14 +41,21 @@ fn what_is_written_holds_and_flags_win() {
         guest_memory: Some(ByteSize::mib(64)),
         ..ConfigFile::default()
     };
-    let config = ConfigFile::read(&path).unwrap().with(flags).check().unwrap();
+    let config = ConfigFile::read(&path)
+        .unwrap()
+        .with(flags)
+        .check()
+        .unwrap();
     assert_eq!(config.edge.to_string(), "127.0.0.1:0");
     assert_eq!(config.cache_bytes, 64 << 20);
     assert_eq!(config.store_max_bytes, Some(1 << 30));
     assert_eq!(config.guest_memory_bytes, 64 << 20);
     assert_eq!(config.drain, Duration::from_secs(3));
     assert_eq!(config.upstreams[0].url.path(), "/base");
-    assert_eq!(config.upstreams[0].route.host.as_deref(), Some("old.example"));
+    assert_eq!(
+        config.upstreams[0].route.host.as_deref(),
+        Some("old.example")
+    );
 }
 
 #[test]
@@ -59,13 +66,26 @@ fn what_cannot_be_used_is_named() {
         ("threads = 0", "threads must be 1 to 1024"),
         ("guest_memory = 5", "guest_memory must be"),
         ("drain_s = 100000", "drain_s must be 0 to 900"),
-        ("[[upstream]]\npath = \"x\"\nurl = \"http://a\"", "must start with /"),
-        ("[[upstream]]\npath = \"/\"\nurl = \"ftp://a\"", "upstream ftp://a: write"),
-        ("[[upstream]]\npath = \"/\"\nurl = \"/a\"", "upstream /a: write"),
+        (
+            "[[upstream]]\npath = \"x\"\nurl = \"http://a\"",
+            "must start with /",
+        ),
+        (
+            "[[upstream]]\npath = \"/\"\nurl = \"ftp://a\"",
+            "upstream ftp://a: write",
+        ),
+        (
+            "[[upstream]]\npath = \"/\"\nurl = \"/a\"",
+            "upstream /a: write",
+        ),
     ] {
         let error = error(text);
         assert!(error.contains(says), "{text}: {error}");
     }
     let missing = ConfigFile::read(&PathBuf::from("/nonexistent/x")).unwrap_err();
-    assert!(missing.to_string().contains("cannot read the configuration /nonexistent/x"));
+    assert!(
+        missing
+            .to_string()
+            .contains("cannot read the configuration /nonexistent/x")
+    );
 }

@@ -16,7 +16,11 @@ fn a_directory_has_one_owner_at_a_time() {
     assert_eq!(mode(&path), 0o700);
     let refused = DataDir::open(&path).unwrap_err();
     let pid = std::process::id();
-    assert!(refused.to_string().contains(&format!("another node (pid {pid}) runs on")));
+    assert!(
+        refused
+            .to_string()
+            .contains(&format!("another node (pid {pid}) runs on"))
+    );
     drop(owned);
     DataDir::open(&path).unwrap();
 }
@@ -36,14 +40,20 @@ fn credentials_are_made_once_and_kept_private() {
     let again = DataDir::open(dir.path()).unwrap().credentials().unwrap();
     assert_eq!(again.admin_token, made.admin_token);
     assert_eq!(mode(&file), 0o600);
-    assert_eq!(Credentials::read(dir.path()).unwrap().admin_token, made.admin_token);
+    assert_eq!(
+        Credentials::read(dir.path()).unwrap().admin_token,
+        made.admin_token
+    );
 }
 
 #[test]
 fn damaged_credentials_are_never_replaced_unasked() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("credentials.json"), "{").unwrap();
-    let error = DataDir::open(dir.path()).unwrap().credentials().unwrap_err();
+    let error = DataDir::open(dir.path())
+        .unwrap()
+        .credentials()
+        .unwrap_err();
     assert!(matches!(error, DataDirError::Damaged { .. }));
     assert_eq!(fs::read(dir.path().join("credentials.json")).unwrap(), b"{");
 }

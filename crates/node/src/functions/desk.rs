@@ -126,11 +126,15 @@ impl Desk {
 
     /// Waits for a place, no longer than [`QUEUE_WAIT_MAX_MS`].
     pub(super) async fn enter(self: &Arc<Self>) -> Result<Place, Throttled> {
+        self.enter_within(Duration::from_millis(QUEUE_WAIT_MAX_MS))
+            .await
+    }
+
+    pub(super) async fn enter_within(self: &Arc<Self>, wait: Duration) -> Result<Place, Throttled> {
         let mut waiting = match self.arrive() {
             Ok(place) => return Ok(place),
             Err(waiting) => waiting.ok_or(Throttled)?,
         };
-        let wait = Duration::from_millis(QUEUE_WAIT_MAX_MS);
         let told = tokio::time::timeout(wait, &mut waiting.told).await;
         if !matches!(told, Ok(Ok(()))) {
             return Err(Throttled);

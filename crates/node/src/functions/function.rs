@@ -22,18 +22,13 @@ pub(crate) struct Function {
     desk: Arc<Desk>,
     program: Mutex<Option<Arc<dyn Program>>>,
     /// Held while the program is loaded, by the one who loads it.
-    loading: Arc<tokio::sync::Mutex<()>>,
+    pub(super) loading: Arc<tokio::sync::Mutex<()>>,
     called_ms: AtomicU64,
 }
 
 impl Function {
     /// Version `number` of a function, whose calls arrive at `desk`.
-    pub(super) fn new(
-        number: u64,
-        generation: u64,
-        deployed: NewVersion,
-        desk: Arc<Desk>,
-    ) -> Self {
+    pub(super) fn new(number: u64, generation: u64, deployed: NewVersion, desk: Arc<Desk>) -> Self {
         let env = &deployed.manifest.env;
         Self {
             number,

@@ -81,7 +81,9 @@ impl Visit {
         }
         let (name, version) = (self.function.name().clone(), self.function.version());
         let record = UsageRecord::new(name, version, now_ms(), report);
-        self.function.desk().count(&record, last_error(&record, report));
+        self.function
+            .desk()
+            .count(&record, last_error(&record, report));
         self.services.usage.push(record);
         // Last, so that whoever sees the place free sees the record too.
         drop(self.seat().take());
@@ -91,7 +93,12 @@ impl Visit {
 impl Drop for Visit {
     fn drop(&mut self) {
         let message = "the caller went away before the call ran".to_owned();
-        self.report(&refusal(self.id, self.elapsed_us(), Outcome::Cancelled, message));
+        self.report(&refusal(
+            self.id,
+            self.elapsed_us(),
+            Outcome::Cancelled,
+            message,
+        ));
     }
 }
 
@@ -116,7 +123,9 @@ impl Host for Visit {
     }
 
     fn log(&self, id: RequestId, stream: LogStream, line: &str) {
-        self.services.logs.write(self.function.name(), id, stream, line);
+        self.services
+            .logs
+            .write(self.function.name(), id, stream, line);
     }
 
     fn reserve_memory(&self, bytes: usize) -> bool {

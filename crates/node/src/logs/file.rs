@@ -94,7 +94,12 @@ impl LogFile {
 
 fn append_to(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600);
     options.open(path)
 }
 
@@ -116,7 +121,9 @@ fn last_line(file: &mut File) -> io::Result<(u64, Option<LogLine>)> {
         return Ok((0, None));
     };
     let lines = tail[..end].rsplit(|byte| *byte == b'\n');
-    let last = lines.into_iter().find_map(|line| serde_json::from_slice(line).ok());
+    let last = lines
+        .into_iter()
+        .find_map(|line| serde_json::from_slice(line).ok());
     Ok((begin + end as u64 + 1, last))
 }
 

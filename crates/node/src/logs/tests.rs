@@ -17,7 +17,10 @@ fn id() -> RequestId {
 }
 
 fn lines(found: &[LogLine]) -> Vec<(u64, &str)> {
-    found.iter().map(|line| (line.seq, line.line.as_str())).collect()
+    found
+        .iter()
+        .map(|line| (line.seq, line.line.as_str()))
+        .collect()
 }
 
 #[test]
@@ -39,8 +42,14 @@ fn lines_are_numbered_over_restarts_and_a_torn_one_is_dropped() {
     logs.write(&name("a"), id(), LogStream::Stdout, "three");
     let found = logs.read(&name("a"), Some(1), 10).unwrap();
     assert_eq!(lines(&found), [(2, "two"), (3, "three")]);
-    assert_eq!(lines(&logs.read(&name("a"), None, 1).unwrap()), [(3, "three")]);
-    assert_eq!(lines(&logs.read(&name("a"), Some(0), 1).unwrap()), [(1, "one")]);
+    assert_eq!(
+        lines(&logs.read(&name("a"), None, 1).unwrap()),
+        [(3, "three")]
+    );
+    assert_eq!(
+        lines(&logs.read(&name("a"), Some(0), 1).unwrap()),
+        [(1, "one")]
+    );
     assert_eq!(logs.read(&name("c"), None, 1).unwrap(), []);
     logs.remove(&name("a"));
     assert_eq!(logs.read(&name("a"), None, 10).unwrap(), []);
@@ -65,7 +74,9 @@ fn a_guest_that_never_stops_fills_two_files_and_no_more() {
         assert_eq!(line.seq, round);
     }
     file.flush().unwrap();
-    let sizes = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
+    let sizes = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().metadata().unwrap().len());
     let sizes: Vec<_> = sizes.collect();
     assert_eq!(sizes.len(), 2);
     assert!(sizes.iter().all(|size| *size <= LOG_FILE_MAX));
@@ -91,7 +102,11 @@ fn what_does_not_fit_is_counted_in_the_log() {
     logs.write(&function, id(), LogStream::Stdout, "after");
     let found = logs.read(&function, None, 10).unwrap();
     assert_eq!(found.len(), 2);
-    assert!(found[0].line.starts_with("2 lines before this one were dropped"));
+    assert!(
+        found[0]
+            .line
+            .starts_with("2 lines before this one were dropped")
+    );
     assert_eq!(found[1].line, "after");
 }
 

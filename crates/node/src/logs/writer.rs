@@ -123,7 +123,10 @@ impl Writer {
             };
             self.open.insert(function.clone(), open);
         }
-        let open = self.open.get_mut(function).expect("it was inserted if it was not there");
+        let open = self
+            .open
+            .get_mut(function)
+            .expect("it was inserted if it was not there");
         open.used = self.turn;
         Ok(&mut open.file)
     }
@@ -172,6 +175,8 @@ fn loss(lost: u64, at_ms: u64, request_id: RequestId) -> LogLine {
         at_ms,
         request_id,
         stream: Stream::System,
-        line: format!("{lost} lines before this one were dropped: they came too fast, or the disk is full"),
+        line: format!(
+            "{lost} lines before this one were dropped: they came too fast, or the disk is full"
+        ),
     }
 }

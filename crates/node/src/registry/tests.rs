@@ -45,7 +45,10 @@ fn versions_count_up_and_survive_reopening() {
     assert_eq!(functions[0].version, 2);
     assert_eq!(functions[0].current.artifact, Digest([2; 32]));
     assert_eq!(functions[0].ledger.counters.calls, 5);
-    assert_eq!(functions[0].ledger.last_error.as_ref().unwrap().message, "unreachable");
+    assert_eq!(
+        functions[0].ledger.last_error.as_ref().unwrap().message,
+        "unreachable"
+    );
     assert_eq!(functions[1].ledger.counters, Counters::default());
 }
 
@@ -74,10 +77,18 @@ fn a_newer_schema_and_a_damaged_row_are_refused() {
     let registry = Registry::open(&path).unwrap();
     registry.deploy(&version("a", 1)).unwrap();
     registry
-        .with("damage", |c| c.execute("UPDATE versions SET manifest = '{'", []))
+        .with("damage", |c| {
+            c.execute("UPDATE versions SET manifest = '{'", [])
+        })
         .unwrap();
     let error = registry.functions().unwrap_err();
-    assert!(matches!(error, RegistryError::Damaged { what: "manifest", .. }));
+    assert!(matches!(
+        error,
+        RegistryError::Damaged {
+            what: "manifest",
+            ..
+        }
+    ));
     registry
         .with("age", |c| c.pragma_update(None, "user_version", 2))
         .unwrap();

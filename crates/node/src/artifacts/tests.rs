@@ -1,0 +1,89 @@
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+
+use super::{ArtifactError, Artifacts, Digest};
+use crate::fake::FakeRuntime;
+
+fn open(dir: &Path, runtime: FakeRuntime) -> Artifacts {
+    Artifacts::open(dir.to_owned(), Arc::new(runtime)).unwrap()
+}
+
+fn digest(bytes: &[u8]) -> Digest {
+    Digest(Sha256::digest(bytes).into())
+}
+
+async fn put(artifacts: &Artifacts, bytes: &[u8]) -> Digest {
+    let mut upload = artifacts.upload(digest(bytes)).await.unwrap();
+    upload.write(bytes).await.unwrap();
+    assert_eq!(upload.finish().await.unwrap(), bytes.len());
+    digest(bytes)
+}
+
+fn files(dir: &TempDir) -> usize {
+    fs::read_dir(dir.path()).unwrap().count()
+}
+
+#[test]
+fn a_digest_reads_what_it_shows() {
+    let digest = digest(b"x");
+    assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
+    for wrong in ["", "ab", &"g".repeat(64), &"A".repeat(64), &"é".repeat(32)] {
+        assert!(wrong.parse::<Digest>().is_err(), "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_compiled_once_stays_compiled() {
+    let dir = tempfile::tempdir().unwrap();
+    let artifacts = open(dir.path(), FakeRuntime::default());
+    let artifact = put(&artifacts, b"one").await;
+    let first = artifacts.compile(artifact).await.unwrap();
+    assert_eq!((first.size, first.compiled_size), (3, 3));
+    assert!(artifacts.compiled(artifact).exists());
+    assert_eq!(artifacts.compile(artifact).await.unwrap().compile_ms, 0);
+
+    let other = open(dir.path(), FakeRuntime::with_fingerprint("other engine"));
+    assert!(other.compiled_size(artifact).is_none());
+    other.compile(artifact).await.unwrap();
+    other.retain(&BTreeSet::from([artifact])).unwrap();
+    assert!(!artifacts.compiled(artifact).exists());
+    assert!(other.compiled(artifact).exists());
+    other.retain(&BTreeSet::new()).unwrap();
+    assert_eq!(files(&dir), 0);
+}
+
+#[tokio::test]
+async fn an_upload_that_is_wrong_or_given_up_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let artifacts = open(dir.path(), FakeRuntime::default());
+    let mut upload = artifacts.upload(digest(b"right")).await.unwrap();
+    upload.write(b"wrong").await.unwrap();
+    let error = upload.finish().await.unwrap_err();
+    assert!(matches!(error, ArtifactError::Mismatch { .. }));
+    let mut upload = artifacts.upload(digest(b"right")).await.unwrap();
+    upload.write(b"ri").await.unwrap();
+    drop(upload);
+    assert_eq!(files(&dir), 0);
+
+    fs::write(dir.path().join("ab.7.upload"), "left by a crash").unwrap();
+    fs::write(dir.path().join("ab.f.compiled.new"), "left by a crash").unwrap();
+    open(dir.path(), FakeRuntime::default());
+    assert_eq!(files(&dir), 0);
+}
+
+#[tokio::test]
+async fn what_cannot_be_compiled_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let artifacts = open(dir.path(), FakeRuntime::default());
+    let error = artifacts.compile(digest(b"absent")).await.unwrap_err();
+    assert!(matches!(error, ArtifactError::Missing { .. }));
+    let bad = put(&artifacts, FakeRuntime::INVALID).await;
+    let error = artifacts.compile(bad).await.unwrap_err();
+    assert!(matches!(error, ArtifactError::Invalid(_)));
+    assert!(artifacts.compiled_size(bad).is_none());
+}

@@ -1,0 +1,129 @@
+//! A runtime for tests: its guests wait at a gate, and tell whether they are still there.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use fractus_func::{
+    Body, BoxFuture, Call, CallError, CompileError, Host, LoadError, Outcome, Program, Report,
+    Runtime,
+};
+use http_body_util::{BodyExt, Empty};
+use tokio::sync::Semaphore;
+
+/// Compiles by copying. Clones share everything.
+#[derive(Clone, Debug)]
+pub(crate) struct FakeRuntime {
+    fingerprint: String,
+    pub(crate) shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// A guest ends when it gets a permit.
+    pub(crate) gate: Semaphore,
+    /// Programs loaded.
+    pub(crate) loads: AtomicUsize,
+    /// Guests that run now.
+    pub(crate) running: AtomicUsize,
+}
+
+impl Default for FakeRuntime {
+    fn default() -> Self {
+        Self::with_fingerprint("fake")
+    }
+}
+
+impl FakeRuntime {
+    /// An artifact that does not compile.
+    pub(crate) const INVALID: &[u8] = b"invalid";
+
+    pub(crate) fn with_fingerprint(fingerprint: &str) -> Self {
+        Self {
+            fingerprint: fingerprint.to_owned(),
+            shared: Arc::new(Shared {
+                gate: Semaphore::new(0),
+                loads: AtomicUsize::new(0),
+                running: AtomicUsize::new(0),
+            }),
+        }
+    }
+}
+
+impl Runtime for FakeRuntime {
+    fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    fn compile(&self, artifact: &[u8]) -> Result<Vec<u8>, CompileError> {
+        if artifact == Self::INVALID {
+            return Err(CompileError::NotWasm);
+        }
+        Ok(artifact.to_owned())
+    }
+
+    fn load(&self, compiled: &Path) -> Result<Arc<dyn Program>, LoadError> {
+        if !compiled.exists() {
+            return Err(LoadError {
+                path: compiled.display().to_string(),
+                reason: "absent".to_owned(),
+            });
+        }
+        self.shared.loads.fetch_add(1, Ordering::SeqCst);
+        Ok(Arc::new(FakeProgram(Arc::clone(&self.shared))))
+    }
+}
+
+#[derive(Debug)]
+struct FakeProgram(Arc<Shared>);
+
+/// Reports as cancelled unless it has reported before, as a runtime must.
+struct Guest {
+    shared: Arc<Shared>,
+    host: Arc<dyn Host>,
+    report: Option<Report>,
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.shared.running.fetch_sub(1, Ordering::SeqCst);
+        if let Some(report) = self.report.take() {
+            self.host.finished(report);
+        }
+    }
+}
+
+impl Program for FakeProgram {
+    fn call(&self, call: Call) -> BoxFuture<'static, Result<http::Response<Body>, CallError>> {
+        let shared = Arc::clone(&self.0);
+        Box::pin(async move {
+            shared.running.fetch_add(1, Ordering::SeqCst);
+            let mut report = crate::functions::refusal(
+                call.id,
+                call.queue_us,
+                Outcome::Cancelled,
+                "dropped".to_owned(),
+            );
+            report.load_us = call.load_us;
+            let mut guest = Guest {
+                shared: Arc::clone(&shared),
+                host: call.host,
+                report: Some(report),
+            };
+            shared
+                .gate
+                .acquire()
+                .await
+                .expect("the gate stays")
+                .forget();
+            let mut report = guest.report.take().expect("it has not reported");
+            report.outcome = Outcome::Ok;
+            guest.host.finished(report);
+            let body = Empty::<Bytes>::new()
+                .map_err(|never| match never {})
+                .boxed_unsync();
+            Ok(http::Response::new(body))
+        })
+    }
+}
