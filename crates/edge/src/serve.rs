@@ -46,7 +46,7 @@ pub struct Serving {
     addr: SocketAddr,
     /// The threads hold the receivers.
     order: watch::Sender<Order>,
-    /// Each worker sends what it cut and ends; none holds more than one message.
+    /// Each worker sends what it cut; it and the acceptor hold a sender until they have ended.
     cut: mpsc::Receiver<usize>,
 }
 
@@ -95,7 +95,11 @@ impl Serving {
             shared: Arc::clone(shared),
             workers,
         };
-        spawn("edge-accept", acceptor.run(listener, orders))?;
+        spawn("edge-accept", async move {
+            acceptor.run(listener, orders).await;
+            // By now the listener is closed.
+            drop(cut_sender);
+        })?;
         Ok(Self { addr, order, cut })
     }
 
@@ -105,12 +109,12 @@ impl Serving {
     }
 
     /// Stops accepting, lets requests in flight end for as long as `grace`, then cuts the rest.
-    /// Returns how many connections were cut.
+    /// Returns how many connections were cut; the address is free by then.
     pub async fn shutdown(mut self, grace: Duration) -> usize {
         let deadline = Instant::now() + grace;
         self.order.send_replace(Order::Drain(deadline));
         let mut total = 0;
-        // Ends when all workers have dropped their senders.
+        // Ends when all threads have dropped their senders.
         while let Some(cut) = self.cut.recv().await {
             total += cut;
         }
