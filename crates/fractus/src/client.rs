@@ -35,7 +35,10 @@ impl Http {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_MAX));
         connector.set_nodelay(true);
-        Self(Client::builder(TokioExecutor::new()).build(connector))
+        // Connections are not kept: between two requests a build may take longer than a node waits
+        // for the second one, and a new connection costs nothing here.
+        let mut client = Client::builder(TokioExecutor::new());
+        Self(client.pool_max_idle_per_host(0).build(connector))
     }
 
     /// Sends a request and waits for the head of its answer: at most `wait` after its body last

@@ -70,6 +70,14 @@ impl Failure {
         self.with(|told| told.hint = Some(hint.into()))
     }
 
+    /// Adds what the user can do about it, if nothing better is known.
+    #[must_use]
+    pub(crate) fn or_hint(self, hint: impl Into<String>) -> Self {
+        self.with(|told| {
+            told.hint.get_or_insert_with(|| hint.into());
+        })
+    }
+
     /// Adds the node's code for it.
     #[must_use]
     pub(crate) fn refused(self, code: String) -> Self {
@@ -121,5 +129,7 @@ mod tests {
             "error: cannot read x\n  why: disk gone\n       really\n  try: mount it"
         );
         assert_eq!(Failure::new("no").to_string(), "error: no");
+        let kept = failure.or_hint("something else").to_string();
+        assert!(kept.ends_with("mount it"), "{kept}");
     }
 }

@@ -183,8 +183,8 @@ async fn to_standard_output(admin: &Admin, output: &Output, from: &Remote) -> Re
     Ok(())
 }
 
-/// Reads an object into a file, or into a directory under its own name. The file appears whole or
-/// not at all.
+/// Reads an object into a file, or into a directory under its own name. A file appears whole or not
+/// at all; a pipe or device is written to as it is.
 async fn download(
     admin: &Admin,
     output: &Output,
@@ -199,13 +199,24 @@ async fn download(
     } else {
         to.to_owned()
     };
+    let unwritable =
+        |error| Failure::new(format!("cannot write {}", path.display())).because(&error);
+    let is_special = std::fs::metadata(&path).is_ok_and(|there| !there.is_file());
     let response = get(admin, from).await?;
     let bar = output.bar(&format!("reading {from}"), length(&response));
+    if is_special {
+        let mut file = File::options()
+            .write(true)
+            .open(&path)
+            .await
+            .map_err(unwritable)?;
+        let copied = copy(response.into_body(), &mut file, &bar).await;
+        bar.finish_and_clear();
+        return copied.map(|size| (path.clone(), size));
+    }
     let mut part = path.clone().into_os_string();
     part.push(format!(".part-{}", std::process::id()));
     let part = PathBuf::from(part);
-    let unwritable =
-        |error| Failure::new(format!("cannot write {}", path.display())).because(&error);
     let mut file = File::create_new(&part).await.map_err(unwritable)?;
     let copied = copy(response.into_body(), &mut file, &bar).await;
     bar.finish_and_clear();
@@ -227,7 +238,7 @@ async fn get(admin: &Admin, from: &Remote) -> Result<Response<Incoming>, Failure
     let request = admin.request(Method::GET, &from.path()).body(empty());
     let answer = admin.send(request, &Pace::default(), STALL_MAX).await;
     let hint = format!("`fractus bucket ls {}` shows what is there", from.bucket);
-    answer.map_err(|failure| failure.hint(hint))
+    answer.map_err(|failure| failure.or_hint(hint))
 }
 
 fn length(response: &Response<Incoming>) -> Option<u64> {

@@ -124,7 +124,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<ExitCode, Failu
         format!("`fractus logs {name}` shows what it wrote, `fractus usage {name}` what it took");
     copy(response.into_body(), &mut stdout(), &ProgressBar::hidden())
         .await
-        .map_err(|failure| failure.hint(look.as_str()))?;
+        .map_err(|failure| failure.or_hint(look.as_str()))?;
     let Some(error) = error else {
         return Ok(ExitCode::SUCCESS);
     };

@@ -27,6 +27,8 @@ fn a_file_comes_back_as_it_was() {
 
     node.ok(&["cp", "fractus://pics/a b/photo.jpg", &at("back.jpg")]);
     assert!(fs::read(at("back.jpg")).unwrap() == bytes);
+    node.ok(&["cp", "fractus://pics/a b/photo.jpg", "/dev/null"]);
+    assert!(!fs::metadata("/dev/null").unwrap().is_file());
     let piped = node.run(&["cp", "fractus://pics/a b/photo.jpg", "-"]);
     assert!(piped.status.success() && piped.stdout == bytes);
     let (status, head, body) = get(node.address("edge"), "/b/pics/a%20b/photo.jpg");

@@ -1,12 +1,13 @@
 //! A node's life, and what is told when it cannot have one.
 
-use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::thread::{self, ScopedJoinHandle};
+use std::{fs, io};
 
 use rustix::process::Signal;
 
-use crate::support::{Node, cloud, failed, fractus, get, request};
+use crate::support::{Node, cloud, example, failed, fractus, get, request, until};
 
 const FREE: &str = "127.0.0.1:0";
 
@@ -149,4 +150,45 @@ fn wrong_command_lines_exit_with_2() {
     ] {
         failed(&fractus(data, command).output().unwrap(), 2);
     }
+}
+
+/// Starts a call that takes `ms`, and returns once it runs.
+fn slow_call<'scope>(
+    scope: &'scope thread::Scope<'scope, '_>,
+    node: &Node,
+    ms: u32,
+) -> ScopedJoinHandle<'scope, io::Result<(u16, String, Vec<u8>)>> {
+    let edge = node.address("edge");
+    let line = format!("GET /run/faults/sleep?ms={ms}");
+    let call = scope.spawn(move || request(edge, &line, "", b""));
+    until("the call runs", || {
+        let running = node.json(&["ls"])["functions"][0]["running"] == 1;
+        running.then_some(())
+    });
+    call
+}
+
+#[test]
+fn work_in_flight_is_finished_unless_asked_twice() {
+    let faults = example("faults");
+    let (_directory, node) = cloud();
+    node.ok(&["deploy", faults.to_str().unwrap()]);
+    thread::scope(|scope| {
+        let call = slow_call(scope, &node, 1000);
+        node.signal(Signal::TERM);
+        assert_eq!(call.join().unwrap().unwrap().0, 200);
+    });
+    assert_eq!(node.wait().code(), Some(0));
+
+    let (directory, node) = cloud();
+    node.ok(&["deploy", faults.to_str().unwrap(), "--timeout", "600"]);
+    thread::scope(|scope| {
+        let call = slow_call(scope, &node, 500_000);
+        node.signal(Signal::TERM);
+        let file = directory.path().join("data/node.json");
+        until("the node stops", || (!file.exists()).then_some(()));
+        node.signal(Signal::TERM);
+        assert_eq!(node.wait().code(), Some(1));
+        assert!(call.join().unwrap().is_err());
+    });
 }
