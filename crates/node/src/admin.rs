@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use fractus_stdx::ErrorChain;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 
@@ -85,7 +85,7 @@ async fn authorize(State(admin): App, request: Request, next: Next) -> Response 
     let given = request
         .headers()
         .get(AUTHORIZATION)
-        .map(|value| value.as_bytes());
+        .map(HeaderValue::as_bytes);
     let given = given.and_then(|value| value.strip_prefix(b"Bearer "));
     let right = given.is_some_and(|token| token.ct_eq(admin.token.as_bytes()).into());
     if right {

@@ -70,6 +70,10 @@ pub(crate) struct Artifacts {
 
 /// An artifact that is there in both forms.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the names that the admin API gives them"
+)]
 pub(crate) struct Compiled {
     /// Bytes of the artifact.
     pub(crate) size: u64,
@@ -144,26 +148,25 @@ impl Artifacts {
             compiling: Semaphore::new(COMPILATIONS),
             uploads: AtomicU64::new(0),
         };
-        artifacts.sweep(|name| !name.ends_with(".wasm") && !name.ends_with(".compiled"))?;
+        artifacts.sweep(|path| {
+            let extension = path.extension();
+            extension.is_none_or(|extension| extension != "wasm" && extension != "compiled")
+        })?;
         Ok(artifacts)
     }
 
     /// Removes all that belongs to none of `used`, and all that was compiled by another runtime.
     pub(crate) fn retain(&self, used: &BTreeSet<Digest>) -> Result<(), ArtifactError> {
-        let ours = format!(".{}.compiled", self.fingerprint);
-        self.sweep(|name| {
-            let digest = name.split('.').next().and_then(|text| text.parse().ok());
-            let known = digest.is_some_and(|digest| used.contains(&digest));
-            !known || !(name.ends_with(".wasm") || name.ends_with(&ours))
-        })
+        let files = |artifact: &Digest| [self.wasm(*artifact), self.compiled(*artifact)];
+        let kept: BTreeSet<_> = used.iter().flat_map(files).collect();
+        self.sweep(|path| !kept.contains(path))
     }
 
-    fn sweep(&self, is_garbage: impl Fn(&str) -> bool) -> Result<(), ArtifactError> {
+    fn sweep(&self, is_garbage: impl Fn(&Path) -> bool) -> Result<(), ArtifactError> {
         let list = io_error("list", &self.folder);
         for entry in fs::read_dir(&self.folder).map_err(&list)? {
-            let entry = entry.map_err(&list)?;
-            if entry.file_name().to_str().is_none_or(&is_garbage) {
-                let path = entry.path();
+            let path = entry.map_err(&list)?.path();
+            if is_garbage(&path) {
                 durable::remove(&path).map_err(io_error("remove", &path))?;
             }
         }

@@ -233,7 +233,7 @@ impl UpstreamSpec {
     }
 }
 
-fn in_range<T: PartialOrd + ToString>(
+fn in_range<T: PartialOrd + ToString + Copy>(
     key: &'static str,
     value: T,
     (min, max): (T, T),

@@ -19,7 +19,7 @@ use crate::clock::now_ms;
 use crate::functions::{Desk, Function, Functions};
 use crate::limits::FUNCTIONS_MAX;
 use crate::origin::object_path;
-use crate::registry::{NewVersion, Registry, RegistryError};
+use crate::registry::{Ledger, NewVersion, Registry, RegistryError};
 use crate::routes::{self, Fixed};
 
 /// What a change needs.
@@ -190,7 +190,7 @@ impl Control {
             || {
                 Arc::new(Desk::new(
                     new.manifest.limits.concurrency,
-                    Default::default(),
+                    Ledger::default(),
                 ))
             },
             |function| Arc::clone(function.desk()),
@@ -241,10 +241,11 @@ impl Control {
         let artifacts = Arc::clone(self.artifacts());
         let work = self.registry.run(move |registry| {
             for artifact in held {
-                if !registry.has_artifact(artifact)? {
-                    if let Err(error) = artifacts.remove(artifact) {
-                        tracing::warn!(error = %ErrorChain(&error), "an artifact stays behind");
-                    }
+                if registry.has_artifact(artifact)? {
+                    continue;
+                }
+                if let Err(error) = artifacts.remove(artifact) {
+                    tracing::warn!(error = %ErrorChain(&error), "an artifact stays behind");
                 }
             }
             Ok(())

@@ -120,12 +120,11 @@ async fn connection(stream: TcpStream, router: Router, mut stop: watch::Receiver
         ended = &mut connection => Some(ended),
         () = stopped(&mut stop) => None,
     };
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
+    let ended = if let Some(ended) = ended {
+        ended
+    } else {
+        connection.as_mut().graceful_shutdown();
+        connection.await
     };
     if let Err(error) = ended {
         tracing::debug!(error = %fractus_stdx::ErrorChain(&error), "connection");

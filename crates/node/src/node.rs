@@ -18,7 +18,7 @@ use crate::admin::{self, Admin};
 use crate::api;
 use crate::artifacts::{ArtifactError, Artifacts};
 use crate::clock::now_ms;
-use crate::config::Config;
+use crate::config::{Config, Upstream};
 use crate::control::{Control, DeployError};
 use crate::data_dir::{Addresses, Credentials, DataDir, DataDirError};
 use crate::functions::{Budget, Functions, Services};
@@ -111,7 +111,8 @@ impl Node {
             .enable_all()
             .build()
             .map_err(StartError::Threads)?;
-        let control = assemble(&config, &data, listeners.addresses.edge, &runtime)?;
+        let drain = config.drain;
+        let control = assemble(config, &data, listeners.addresses.edge, &runtime)?;
         runtime
             .block_on(control.restore())
             .map_err(StartError::Restore)?;
@@ -121,7 +122,7 @@ impl Node {
             credentials,
             data,
             runtime,
-            (config.drain, started_ms),
+            (drain, started_ms),
         )?;
         let Addresses {
             pid: _,
@@ -253,7 +254,7 @@ impl Listeners {
 
 /// Opens everything below the listeners and puts it together.
 fn assemble(
-    config: &Config,
+    config: Config,
     data: &DataDir,
     edge_address: SocketAddr,
     runtime: &tokio::runtime::Runtime,
@@ -285,10 +286,10 @@ fn assemble(
         cache_bytes: config.cache_bytes,
         ..EdgeConfig::default()
     });
-    let upstreams = config.upstreams.iter().map(|upstream| {
-        let (route, url) = (&upstream.route, upstream.url.clone());
+    let upstreams = config.upstreams.into_iter().map(|upstream| {
+        let Upstream { route, url } = upstream;
         let origin = UpstreamOrigin::new(outbound.clone(), &route.path, url);
-        (route.clone(), Arc::new(origin) as Arc<dyn Origin>)
+        (route, Arc::new(origin) as Arc<dyn Origin>)
     });
     let fixed = Fixed {
         buckets: Arc::new(BucketOrigin::new(store.clone())),

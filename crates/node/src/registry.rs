@@ -15,7 +15,7 @@ use crate::artifacts::Digest;
 use crate::functions::LastError;
 use crate::limits::VERSIONS_KEPT;
 
-/// The schema's version, in SQLite's `user_version`.
+/// The schema's version, in `user_version`.
 const SCHEMA_VERSION: i64 = 1;
 const SCHEMA: &str = "
     CREATE TABLE functions (
@@ -78,12 +78,12 @@ pub(crate) struct Ledger {
 /// The registry cannot be used.
 #[derive(Debug, Error)]
 pub enum RegistryError {
-    /// SQLite or the disk below it failed.
+    /// The database or the disk below it failed.
     #[error("the registry cannot {action}")]
     Sqlite {
         /// What was tried.
         action: &'static str,
-        /// What SQLite said.
+        /// What the database said.
         #[source]
         source: rusqlite::Error,
     },

@@ -54,7 +54,7 @@ pub(super) async fn read(
         return Ok((head, Body::new(Channel(receiver))).into_response());
     }
     let lines = follower.read().await?;
-    let text: Vec<u8> = lines.iter().flat_map(|line| encode(line)).collect();
+    let text: Vec<u8> = lines.iter().flat_map(encode).collect();
     Ok((head, text).into_response())
 }
 

@@ -58,7 +58,7 @@ fn text_of(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Api
     let text = headers
         .get(name)
         .map(|value| value.to_str().map(ToOwned::to_owned));
-    text.transpose().map_err(|_| {
+    text.transpose().map_err(|_opaque| {
         ApiError::bad_request(format!("{name} is not plain ASCII"), "write it in ASCII")
     })
 }
