@@ -456,7 +456,7 @@ impl Committer {
         if let Some(active) = &self.active
             && let Err(error) = active.file.truncate(active.tail)
         {
-            tracing::warn!(volume = active.volume, %error, "a volume keeps unused space");
+            tracing::warn!(volume = active.volume, error = ?error, "a volume keeps unused space");
         }
         let persisted = self.shared.index.persist();
         persisted.map_err(|error| Arc::new(WriterFault::Index(error)))

@@ -80,7 +80,8 @@ impl ReplayError {
     }
 }
 
-/// Opens what is on `disk`, and says where to write on. `fresh` is the identity of a store that does not exist yet.
+/// Opens what is on `disk`, and says where to write on. `fresh` is the identity of a store that
+/// does not exist yet.
 pub(crate) fn recover(
     disk: Arc<dyn Disk>,
     index: &dyn Index,

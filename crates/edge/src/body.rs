@@ -99,7 +99,8 @@ impl Part {
     }
 }
 
-/// What of the next piece of a body lies within a part that begins after `skip` bytes and has `left`.
+/// What of the next piece of a body lies within a part that begins after `skip` bytes and has
+/// `left`.
 pub(crate) fn cut(piece: &Bytes, skip: &mut u64, left: &mut u64) -> Option<Bytes> {
     let length = piece.len() as u64;
     if *skip >= length {

@@ -13,7 +13,8 @@ pub struct EdgeConfig {
     pub object_max_bytes: u64,
     /// Connections open at once, of all listeners; those beyond it are answered 503 and closed.
     pub connections_max: usize,
-    /// From the first byte of a request's head, or a connection's begin, until the head is complete.
+    /// From the first byte of a request's head, or a connection's begin, until the head is
+    /// complete.
     pub header_timeout: Duration,
     /// How long a connection may lie idle between two requests.
     pub idle_timeout: Duration,
@@ -21,7 +22,8 @@ pub struct EdgeConfig {
     pub stall_timeout: Duration,
     /// How long a request waits for the head of an answer that another request fetches.
     pub follower_wait: Duration,
-    /// How long a key is remembered as uncacheable, so that its requests do not wait for each other.
+    /// How long a key is remembered as uncacheable, so that its requests do not wait for each
+    /// other.
     pub uncacheable_for: Duration,
 }
 

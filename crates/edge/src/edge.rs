@@ -58,8 +58,8 @@ impl Edge {
         shared.routes_version.fetch_add(1, Ordering::Release);
     }
 
-    /// Serves a listener on threads of its own until the answer is dropped or shut down. An edge may
-    /// serve several.
+    /// Serves a listener on threads of its own until the answer is dropped or shut down. An edge
+    /// may serve several.
     pub fn serve(&self, listener: TcpListener) -> Result<Serving, ServeError> {
         Serving::start(&self.shared, listener)
     }
@@ -68,9 +68,9 @@ impl Edge {
     /// that is being fetched for it now. When it returns no request that begins later gets an older
     /// answer. Does nothing for what is no path.
     ///
-    /// It takes no lock and searches nothing; memory of the answers is freed as they are asked for or
-    /// evicted. It may hit other paths too, one in
-    /// [`EPOCH_SLOTS`](crate::limits::EPOCH_SLOTS): they are fetched again.
+    /// It takes no lock and searches nothing; memory of the answers is freed as they are asked for
+    /// or evicted. It may hit other paths too, one in [`EPOCH_SLOTS`](crate::limits::EPOCH_SLOTS):
+    /// they are fetched again.
     pub fn invalidate(&self, path: &str) {
         self.shared.store.invalidate_path(path);
     }

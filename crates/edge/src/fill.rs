@@ -1,8 +1,8 @@
 //! An answer that is being fetched once for all who want it now.
 //!
 //! Its leader fetches; followers wait for the head and then read the growing body, each at its own
-//! pace. As long as it is to be stored all pieces are kept. If it turns out too large, pieces go when
-//! all have read them, the origin waits for the slowest, and nobody else may join.
+//! pace. As long as it is to be stored all pieces are kept. If it turns out too large, pieces go
+//! when all have read them, the origin waits for the slowest, and nobody else may join.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -240,8 +240,8 @@ impl Fill {
         Ok(pieces.map(|pieces| Pieces::new(pieces.iter())))
     }
 
-    /// Waits until the slowest reader has taken enough for the next piece; at once while all is kept.
-    /// False if all readers are gone and nothing is kept: then nobody wants the rest.
+    /// Waits until the slowest reader has taken enough for the next piece; at once while all is
+    /// kept. False if all readers are gone and nothing is kept: then nobody wants the rest.
     pub(crate) async fn room(&self) -> bool {
         let mut moved = pin!(self.reader_moved.notified());
         loop {

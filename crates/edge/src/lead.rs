@@ -14,6 +14,7 @@ use fractus_cache::{
     is_stale_if_error_status, storable, strip_conditions,
 };
 use fractus_func::{Body, BodyError, BoxFuture, RequestId};
+use fractus_stdx::ErrorChain;
 use http::header::{AGE, CONTENT_LENGTH, DATE, RANGE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, request};
 use http_body::Frame;
@@ -373,8 +374,8 @@ impl Leader {
         self.fill.publish(Stage::Released);
     }
 
-    /// The same, and later requests do not wait for each other. What is stale by now has been replaced
-    /// by something that may not be stored, unless the origin only failed.
+    /// The same, and later requests do not wait for each other. What is stale by now has been
+    /// replaced by something that may not be stored, unless the origin only failed.
     fn refuse_to_store(&mut self, status: StatusCode) {
         let errand = &self.errand;
         if let Some(stale) = self.stale.take().filter(|_| !status.is_server_error()) {
@@ -571,7 +572,7 @@ impl Pump {
     fn end(&mut self, end: Result<(), BodyError>) {
         let errand = &self.errand;
         if let Err(error) = &end {
-            tracing::debug!(%error, request = %errand.id, "an answer broke off");
+            tracing::debug!(error = %ErrorChain(&error), request = %errand.id, "an answer broke off");
         }
         errand.store().end_fill(&errand.key, &self.fill);
         self.fill.end(end);

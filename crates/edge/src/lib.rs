@@ -4,7 +4,8 @@
 //! It acts on what `fractus-cache` decides, and knows its origins by a trait alone: not what a
 //! function, a bucket or an upstream is. It speaks HTTP/1.1 and HTTP/1.0 in clear text.
 //!
-//! Where to start: [`Edge`] (the handle), [`Origin`] (what stands behind it). A request's life is in
+//! Where to start: [`Edge`] (the handle), [`Origin`] (what stands behind it). A request's life is
+//! in
 //! `service.rs`: a hit ends there, what goes to an origin and comes back unstored is passed on in
 //! place, and `lead.rs` is the life of a fill that others follow. `store.rs` holds what is cached,
 //! `fill.rs` what is being fetched, `serve.rs` and `conn.rs` sockets and threads.

@@ -18,7 +18,7 @@ pub trait Origin: fmt::Debug + Send + Sync {
     /// The request's URI is absolute, its hop-by-hop fields are gone and `X-Forwarded-For`,
     /// `-Proto` and `-Host` are the edge's. Its body ends with
     /// [`BodyError::Stalled`](fractus_func::BodyError::Stalled) when the client sends nothing for
-    /// the edge's stall time; its size is for the origin to limit. The client's going away drops the
-    /// future or the answer's body, unless others wait for the same answer.
+    /// the edge's stall time; its size is for the origin to limit. The client's going away drops
+    /// the future or the answer's body, unless others wait for the same answer.
     fn fetch(&self, request: Request<Body>, id: RequestId) -> BoxFuture<'static, Response<Body>>;
 }

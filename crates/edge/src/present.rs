@@ -47,7 +47,8 @@ pub(crate) fn stored(
     })
 }
 
-/// The head for a client, and what of the body goes with it. `length` is the whole body's, if known.
+/// The head for a client, and what of the body goes with it. `length` is the whole body's, if
+/// known.
 pub(crate) fn head(
     head: &Head,
     length: Option<u64>,

@@ -152,7 +152,8 @@ pub(crate) fn forward(
     headers.remove(EXPECT);
     headers.remove(FORWARDED);
     headers.insert(HOST, host.value.clone());
-    // What a client says of itself in these counts for nothing: there is no proxy before us to trust.
+    // What a client says of itself in these counts for nothing: there is no proxy before us to
+    // trust.
     headers.insert(FORWARDED_FOR, peer.clone());
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
     headers.insert(FORWARDED_HOST, host.value.clone());

@@ -1,5 +1,5 @@
-//! Threads and sockets: one acceptor that deals sockets out to workers, each a thread with a runtime
-//! of its own, so that a connection never changes threads.
+//! Threads and sockets: one acceptor that deals sockets out to workers, each a thread with a
+//! runtime of its own, so that a connection never changes threads.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fractus_stdx::ErrorChain;
 use hyper::server::conn::http1;
 use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
@@ -169,7 +170,7 @@ impl Acceptor {
         let listener = match tokio::net::TcpListener::from_std(listener) {
             Ok(listener) => listener,
             Err(error) => {
-                tracing::error!(%error, "the edge's listener cannot be polled");
+                tracing::error!(error = %ErrorChain(&error), "the edge's listener cannot be polled");
                 return;
             }
         };
@@ -186,7 +187,7 @@ impl Acceptor {
                 }
                 Err(error) => {
                     // Out of descriptors, most likely: trying again at once would only spin.
-                    tracing::warn!(%error, "accept failed");
+                    tracing::warn!(error = %ErrorChain(&error), "accept failed");
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
             }
@@ -214,7 +215,7 @@ fn refuse(mut socket: &TcpStream) {
         content-type: text/plain; charset=utf-8\r\nx-fractus-error: too-many-connections\r\n\
         content-length: 54\r\n\r\ntoo many connections are open; try again in a second\r\n";
     if let Err(error) = socket.write_all(BUSY) {
-        tracing::debug!(%error, "refused a connection without a word");
+        tracing::debug!(error = %ErrorChain(&error), "refused a connection without a word");
     }
 }
 
@@ -287,7 +288,9 @@ impl Worker {
                     drop(open);
                 });
             }
-            Err(error) => tracing::debug!(%error, "connection lost before it was served"),
+            Err(error) => {
+                tracing::debug!(error = %ErrorChain(&error), "connection lost before it was served");
+            }
         }
     }
 

@@ -101,9 +101,12 @@ pub(crate) struct Store {
     uncacheable_for: u64,
 }
 
+/// What a shard stores, and in which order it makes room.
+type Shelves = Index<CacheKey, Variants<Arc<Stored>>>;
+
 #[derive(Debug)]
 struct Shard {
-    index: Index<CacheKey, Variants<Arc<Stored>>>,
+    index: Shelves,
     fills: HashMap<CacheKey, Vec<Arc<Fill>>, BuildHasherDefault<PrecomputedHash>>,
     uncacheable: Recent,
     counts: Counts,
@@ -337,8 +340,8 @@ impl Store {
         lock(self.shard(key)).end_fill(key, fill);
     }
 
-    /// Ends a fill and remembers that its key's answers cannot be stored. A stale answer that was to
-    /// be validated goes.
+    /// Ends a fill and remembers that its key's answers cannot be stored. A stale answer that was
+    /// to be validated goes.
     pub(crate) fn mark_uncacheable(&self, key: &CacheKey, fill: &Arc<Fill>) {
         let until = now().as_millis().saturating_add(self.uncacheable_for);
         let mut shard = lock(self.shard(key));
@@ -486,8 +489,7 @@ impl Shard {
             let gone = self.index.remove(key);
             return gone.into_iter().map(|gone| (key.clone(), gone)).collect();
         }
-        let own = key.as_str().len()
-            + Index::<CacheKey, Variants<Arc<Stored>>, BuildHasherDefault<PrecomputedHash>>::ENTRY_OVERHEAD;
+        let own = key.as_str().len() + Shelves::ENTRY_OVERHEAD;
         let weight = own as u64 + variants.iter().map(|stored| stored.weight()).sum::<u64>();
         self.index.insert(key.clone(), variants, weight)
     }

@@ -104,8 +104,8 @@ impl http_body::Body for Upload {
     }
 }
 
-/// An origin that answers before it has read all leaves the client sending: to close on it would lose
-/// it the answer. So some of the rest is read for nothing.
+/// An origin that answers before it has read all leaves the client sending: to close on it would
+/// lose it the answer. So some of the rest is read for nothing.
 impl Drop for Upload {
     fn drop(&mut self) {
         if self.asks_first || http_body::Body::is_end_stream(self) {

@@ -118,7 +118,8 @@ pub struct Access {
     /// Hosts that outgoing HTTP may go to: `api.example.com`, `*.example.com`, `*`, each with or
     /// without `:port`. Never an address of a private range.
     pub hosts: Vec<String>,
-    /// Hosts on loopback or in private ranges, each named exactly: `10.0.0.5:8080`, `localhost:3000`,
+    /// Hosts on loopback or in private ranges, each named exactly: `10.0.0.5:8080`,
+    /// `localhost:3000`,
     /// `db.lab`.
     pub private_hosts: Vec<String>,
 }
@@ -216,7 +217,12 @@ impl Manifest {
     }
 }
 
-fn out_of_range<T: ToString + Copy>(field: &'static str, min: T, max: T, value: T) -> ManifestError {
+fn out_of_range<T: ToString + Copy>(
+    field: &'static str,
+    min: T,
+    max: T,
+    value: T,
+) -> ManifestError {
     let range = format!("{} to {}", min.to_string(), max.to_string());
     ManifestError::Range {
         field,

@@ -2,12 +2,12 @@
 //! they all live in.
 //!
 //! **What it is.** The only place where the parts know of each other, and the only one that knows
-//! the wall clock, the listeners and the order of things. Starting: take the data directory, make or
-//! read the credentials, bind the listeners, open the store (which recovers), the registry, the
+//! the wall clock, the listeners and the order of things. Starting: take the data directory, make
+//! or read the credentials, bind the listeners, open the store (which recovers), the registry, the
 //! runtime and the artifacts, compile what another version compiled, make the edge's routes, serve,
-//! and at last announce the addresses in `node.json`. Stopping goes the other way: health turns bad,
-//! the edge drains, the admin API ends, counters and logs are written down, the directory is given
-//! back.
+//! and at last announce the addresses in `node.json`. Stopping goes the other way: health turns
+//! bad, the edge drains, the admin API ends, counters and logs are written down, the directory is
+//! given back.
 //!
 //! **What it is not.** No algorithm that a core could hold: who may run and wait is
 //! [`fractus_func::Pool`]'s decision, what is cached `fractus-cache`'s, how bytes last

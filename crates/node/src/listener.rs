@@ -7,6 +7,7 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use axum::Router;
+use fractus_stdx::ErrorChain;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -99,7 +100,7 @@ async fn accept(
             }
             // Out of file descriptors, most likely: those in use must end first.
             Err(error) => {
-                tracing::warn!(%error, "accept");
+                tracing::warn!(error = %ErrorChain(&error), "accept");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }

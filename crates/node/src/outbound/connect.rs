@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use fractus_func::BoxFuture;
+use fractus_stdx::ErrorChain;
 use http::Uri;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
@@ -198,7 +199,7 @@ impl Link {
         // Heads and last blocks of bodies must not wait for acknowledgements; a socket that cannot
         // be told so still works.
         if let Err(error) = tcp.set_nodelay(true) {
-            tracing::debug!(%error, "set TCP_NODELAY");
+            tracing::debug!(error = %ErrorChain(&error), "set TCP_NODELAY");
         }
         Self { tcp, _place: place }
     }
