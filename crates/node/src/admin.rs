@@ -3,7 +3,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::{Request, State};
 use axum::http::header::AUTHORIZATION;
@@ -15,6 +14,7 @@ use fractus_stdx::ErrorChain;
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
+use tokio::sync::watch;
 
 use crate::admin::error::ApiError;
 use crate::control::Control;
@@ -40,8 +40,8 @@ pub(crate) struct Admin {
     pub(crate) data: PathBuf,
     /// When the node was started, in milliseconds since the UNIX epoch.
     pub(crate) started_ms: u64,
-    /// Set when the node begins to stop.
-    pub(crate) draining: AtomicBool,
+    /// Becomes true when the node begins to stop.
+    pub(crate) draining: watch::Sender<bool>,
 }
 
 type App = State<Arc<Admin>>;
@@ -114,7 +114,7 @@ async fn wrong_method() -> ApiError {
 }
 
 async fn healthz(State(admin): App) -> (StatusCode, &'static str) {
-    if admin.draining.load(Ordering::Relaxed) {
+    if *admin.draining.borrow() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
     } else {
         (StatusCode::OK, "ok\n")

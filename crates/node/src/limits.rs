@@ -29,7 +29,7 @@ pub const USAGE_RECORDS_MAX: usize = 65_536;
 pub const USAGE_PAGE_MAX: usize = 1_000;
 
 /// Log lines on their way to disk; what comes while so many wait is dropped and counted.
-pub const LOG_QUEUE_MAX: usize = 2_048;
+pub const LOG_QUEUE_MAX: usize = 4_096;
 /// A function's log file is set aside when it has reached this size; one such is kept.
 pub const LOG_FILE_MAX: u64 = 8 << 20;
 /// Log files held open.

@@ -4,7 +4,6 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fractus_blob::Store;
@@ -13,6 +12,7 @@ use fractus_func::Runtime;
 use fractus_stdx::ErrorChain;
 use fractus_wasm::{WasmConfig, WasmRuntime};
 use thiserror::Error;
+use tokio::sync::watch;
 
 use crate::admin::{self, Admin};
 use crate::api;
@@ -152,7 +152,7 @@ impl Node {
             addresses: listeners.addresses,
             data: data.path().to_owned(),
             started_ms,
-            draining: AtomicBool::new(false),
+            draining: watch::Sender::new(false),
         });
         let handle = runtime.handle();
         let router = admin::router(Arc::clone(&service));
@@ -194,7 +194,7 @@ impl Node {
             runtime,
             data,
         } = self;
-        service.draining.store(true, Ordering::Relaxed);
+        service.draining.send_replace(true);
         if let Err(error) = data.withdraw() {
             tracing::warn!(error = %ErrorChain(&error), "node.json stays behind");
         }

@@ -50,7 +50,14 @@ pub(super) async fn read(
     let head = [(CONTENT_TYPE, "application/x-ndjson")];
     if asked.follow {
         let (sender, receiver) = mpsc::channel(UNREAD);
-        tokio::spawn(follower.run(sender));
+        let mut draining = admin.draining.subscribe();
+        tokio::spawn(async move {
+            // Followers never end by themselves, and the node must not wait for them.
+            tokio::select! {
+                () = follower.run(sender) => {}
+                _ = draining.wait_for(|draining| *draining) => {}
+            }
+        });
         return Ok((head, Body::new(Channel(receiver))).into_response());
     }
     let lines = follower.read().await?;
