@@ -128,7 +128,7 @@ async fn connection(stream: TcpStream, router: Router, mut stop: watch::Receiver
         connection.await
     };
     if let Err(error) = ended {
-        tracing::debug!(error = %fractus_stdx::ErrorChain(&error), "connection");
+        tracing::debug!(error = %ErrorChain(&error), "connection");
     }
 }
 
