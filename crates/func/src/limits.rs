@@ -11,6 +11,8 @@ pub const ARTIFACT_MAX: usize = 100 << 20;
 pub const ENV_MAX: usize = 32 << 10;
 /// Routes of one function.
 pub const ROUTES_MAX: usize = 64;
+/// Longest path of a route, in bytes.
+pub const ROUTE_PATH_MAX: usize = 1024;
 /// Entries in each list of a function's access rights.
 pub const ACCESS_MAX: usize = 64;
 

@@ -7,8 +7,8 @@ use thiserror::Error;
 
 use crate::limits::{
     ACCESS_MAX, BODY_MAX_MB, CONCURRENCY_DEFAULT, CONCURRENCY_MAX, ENV_MAX, MANIFEST_MAX,
-    MEMORY_DEFAULT_MB, MEMORY_MAX_MB, REQUEST_DEFAULT_MB, RESPONSE_DEFAULT_MB, ROUTES_MAX,
-    TIMEOUT_DEFAULT_MS, TIMEOUT_MAX_MS,
+    MEMORY_DEFAULT_MB, MEMORY_MAX_MB, REQUEST_DEFAULT_MB, RESPONSE_DEFAULT_MB, ROUTE_PATH_MAX,
+    ROUTES_MAX, TIMEOUT_DEFAULT_MS, TIMEOUT_MAX_MS,
 };
 use crate::{FunctionName, NameError};
 
@@ -351,7 +351,7 @@ impl RouteSpec {
         if !self.path.starts_with('/') {
             return wrong(&self.path, "must start with /");
         }
-        if self.path.len() > 1024 || self.path.contains(['?', '#', '*']) {
+        if self.path.len() > ROUTE_PATH_MAX || self.path.contains(['?', '#', '*']) {
             return wrong(
                 &self.path,
                 "is a plain path of at most 1024 bytes, without ?, # or *",

@@ -6,6 +6,7 @@ use std::collections::btree_map::Entry;
 use thiserror::Error;
 
 use crate::RouteSpec;
+use crate::limits::ROUTE_PATH_MAX;
 
 /// Routes from hosts and paths to targets of some kind `T`; the most specific wins: a route with a
 /// host before one without, then the longest path, an exact path before a prefix.
@@ -34,7 +35,8 @@ impl<T> Paths<T> {
         if let Some(target) = self.exact.get(path) {
             return Some(target);
         }
-        let mut end = path.len();
+        // No route is longer: what lies beyond cannot matter.
+        let mut end = path.floor_char_boundary(ROUTE_PATH_MAX + 1);
         while let Some(slash) = path[..end].rfind('/') {
             if let Some(target) = self.prefix.get(&path[..=slash]) {
                 return Some(target);

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use wasmtime_wasi_http::Error;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-use crate::call::Context;
+use crate::call::{Context, Ending};
 
 /// What a guest is told when its request's or an answer's body breaks off.
 #[expect(clippy::needless_pass_by_value, reason = "shaped for map_err")]
@@ -97,7 +97,7 @@ impl Written {
             Some(Ok(frame)) => {
                 let more = frame.data_ref().map_or(0, |data| data.len() as u64);
                 if meter.response_bytes.fetch_add(more, Ordering::Relaxed) + more > self.limit {
-                    return broken(meter.end(Outcome::ResponseTooLarge));
+                    return broken(meter.amend(Outcome::ResponseTooLarge));
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -117,6 +117,8 @@ pub(crate) struct Streaming {
     pub(crate) early: Vec<Frame<Bytes>>,
     pub(crate) written: Written,
     pub(crate) guest: Option<JoinHandle<()>>,
+    /// The report counts what was read here.
+    pub(crate) _ending: Arc<Ending>,
 }
 
 impl HttpBody for Streaming {

@@ -15,6 +15,7 @@ use fractus_func::{Body, Call, CallError, Host, LogStream, Outcome, Report, Requ
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::BodyExt;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
@@ -25,7 +26,7 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use crate::body::{RequestBody, Streaming, Written, whole};
 use crate::engine::Shared;
-use crate::limits::{INLINE_TICKS, WHOLE_BODY_MAX};
+use crate::limits::{HOST_CALL_BYTES_MAX, INLINE_MEMORY_MAX_MB, INLINE_TICKS, WHOLE_BODY_MAX};
 use crate::meter::Meter;
 use crate::output::Lines;
 use crate::state::GuestState;
@@ -50,6 +51,16 @@ impl Context {
         self.lines.write(stream, bytes, &|stream, line| {
             self.host.log(self.id, stream, line);
         });
+    }
+
+    /// Writes what a trap leaves behind, the guest's backtrace above all, to the function's log.
+    fn log_backtrace(&self, error: &wasmtime::Error) {
+        for line in format!("{error:?}")
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+        {
+            self.host.log(self.id, LogStream::System, line);
+        }
     }
 
     fn error(&self, outcome: Outcome) -> CallError {
@@ -79,7 +90,7 @@ impl Context {
                 )
             }
             Outcome::NoResponse => "ended without setting a response".to_owned(),
-            Outcome::NodeBusy => "the node has no instance left; try again".to_owned(),
+            Outcome::NodeBusy => "the node has no room for it now; try again".to_owned(),
             Outcome::Cancelled => "ended with the node".to_owned(),
             Outcome::Trap
             | Outcome::GuestError
@@ -91,13 +102,16 @@ impl Context {
     }
 }
 
-/// Sends the report when the guest is gone, however it went.
-struct Ending {
+/// Sends the report when the guest is gone, however it went, and its answer with it: the guest's
+/// future holds it, whoever assembles the answer, and a body that streams.
+pub(crate) struct Ending {
     context: Arc<Context>,
     queue_us: u64,
     load_us: u64,
     began: Instant,
-    started: Option<Instant>,
+    started: OnceLock<Instant>,
+    /// When the guest was gone.
+    ended: OnceLock<Instant>,
 }
 
 impl Drop for Ending {
@@ -111,7 +125,18 @@ impl Drop for Ending {
         } = &*self.context;
         let outcome = meter.end(Outcome::Cancelled);
         lines.finish(&|stream, line| host.log(*id, stream, line));
-        let started = self.started.unwrap_or_else(Instant::now);
+        let error = outcome
+            .is_error()
+            .then(|| self.context.error(outcome).message);
+        if let Some(error) = &error {
+            host.log(
+                *id,
+                LogStream::System,
+                &format!("{}: {error}", outcome.code()),
+            );
+        }
+        let ended = self.ended.get().copied().unwrap_or_else(Instant::now);
+        let started = self.started.get().copied().unwrap_or(ended);
         let status = u16::try_from(meter.status.load(Ordering::Relaxed))
             .ok()
             .filter(|s| *s != 0);
@@ -120,16 +145,14 @@ impl Drop for Ending {
             queue_us: self.queue_us,
             load_us: self.load_us,
             start_us: micros(started.duration_since(self.began)),
-            run_us: micros(started.elapsed()),
+            run_us: micros(ended.duration_since(started)),
             cpu_us: meter.cpu_us(),
             peak_memory: meter.peak_memory.load(Ordering::Relaxed),
             request_bytes: meter.request_bytes.load(Ordering::Relaxed),
             response_bytes: meter.response_bytes.load(Ordering::Relaxed),
             status,
             outcome,
-            error: outcome
-                .is_error()
-                .then(|| self.context.error(outcome).message),
+            error,
         });
     }
 }
@@ -158,17 +181,20 @@ pub(crate) async fn answer(
         lines: Lines::default(),
         trouble: OnceLock::new(),
     });
-    let ending = Ending {
+    let ending = Arc::new(Ending {
         context: Arc::clone(&context),
         queue_us,
         load_us,
         began: Instant::now(),
-        started: None,
-    };
+        started: OnceLock::new(),
+        ended: OnceLock::new(),
+    });
     let (set_head, head) = oneshot::channel();
-    let guest = Box::pin(run(handler, Arc::clone(&shared), request, set_head, ending));
+    let own = Arc::clone(&ending);
+    let guest = Box::pin(run(handler, Arc::clone(&shared), request, set_head, own));
     let mut inline = Inline {
         context: &context,
+        threads: &shared.guest_threads,
         guest,
         head,
         response: None,
@@ -183,15 +209,18 @@ pub(crate) async fn answer(
         early,
         ..
     } = inline;
-    match step {
+    let answer = match step {
         Step::Ended => ended(&context, head, response, early).await,
-        Step::Move => moved(&context, &shared, guest, head, response, early).await,
-    }
+        Step::Move => moved(&ending, &shared, guest, head, response, early).await,
+    };
+    drop(ending);
+    answer
 }
 
 /// A call while its guest is polled in place.
 struct Inline<'a> {
     context: &'a Arc<Context>,
+    threads: &'a Handle,
     guest: Guest,
     head: oneshot::Receiver<Head>,
     response: Option<Result<(http::response::Parts, Written), ErrorCode>>,
@@ -209,6 +238,13 @@ enum Step {
 
 impl Inline<'_> {
     fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Step> {
+        // A single instruction may fill all of a guest's memory, and no tick interrupts that.
+        if self.context.host.limits().memory_mb > INLINE_MEMORY_MAX_MB {
+            return Poll::Ready(Step::Move);
+        }
+        // Timers and tasks of the guest's belong where it may go on, not to the thread of whoever
+        // asked, which may end first.
+        let _there = self.threads.enter();
         loop {
             if self.context.meter.poll(self.guest.as_mut(), cx).is_ready() {
                 return Poll::Ready(Step::Ended);
@@ -277,7 +313,7 @@ async fn ended(
         Some(response) => response,
         None => match head.try_recv() {
             Ok(head) => split(head, context),
-            Err(_never_set) => return Err(context.error(Outcome::NoResponse)),
+            Err(_never_set) => return Err(context.error(context.meter.amend(Outcome::NoResponse))),
         },
     };
     let (parts, mut written) = response.map_err(|code| guest_error(context, &code))?;
@@ -292,13 +328,14 @@ async fn ended(
 
 /// The answer of a guest that goes on in a task of its own.
 async fn moved(
-    context: &Arc<Context>,
+    ending: &Arc<Ending>,
     shared: &Shared,
     mut guest: Guest,
     head: oneshot::Receiver<Head>,
     response: Option<Result<(http::response::Parts, Written), ErrorCode>>,
     mut early: Vec<Frame<Bytes>>,
 ) -> Result<Response<Body>, CallError> {
+    let context = &ending.context;
     let account = Arc::clone(context);
     let task = shared.guest_threads.spawn(async move {
         std::future::poll_fn(|cx| account.meter.poll(guest.as_mut(), cx)).await;
@@ -308,9 +345,15 @@ async fn moved(
         Some(response) => response,
         None => match head.await {
             Ok(head) => split(head, context),
-            Err(_gone) => {
-                // The guest's side was dropped with its store; its outcome stands by then.
-                return Err(context.error(context.meter.end(Outcome::NoResponse)));
+            Err(_let_go) => {
+                // Why, is known when the guest is gone.
+                let ended = task.end().await;
+                let outcome = if ended {
+                    Outcome::NoResponse
+                } else {
+                    Outcome::Cancelled
+                };
+                return Err(context.error(context.meter.amend(outcome)));
             }
         },
     };
@@ -320,11 +363,22 @@ async fn moved(
         early,
         written,
         guest: task.0.take(),
+        _ending: Arc::clone(ending),
     };
     Ok(Response::from_parts(parts, body.boxed_unsync()))
 }
 
 struct AbortOnDrop(Option<tokio::task::JoinHandle<()>>);
+
+impl AbortOnDrop {
+    /// Waits for the task; tells whether it came to its own end.
+    async fn end(&mut self) -> bool {
+        match &mut self.0 {
+            Some(task) => task.await.is_ok(),
+            None => true,
+        }
+    }
+}
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
@@ -339,7 +393,7 @@ fn guest_error(context: &Context, code: &ErrorCode) -> CallError {
     context
         .trouble
         .get_or_init(|| format!("answered with the error {code:?}"));
-    context.error(context.meter.end(Outcome::GuestError))
+    context.error(context.meter.amend(Outcome::GuestError))
 }
 
 /// The guest ended well, but its body was too long, too short or given up.
@@ -347,10 +401,7 @@ fn unfinished(context: &Context) -> CallError {
     context
         .trouble
         .get_or_init(|| "its body is not as long as it announced".to_owned());
-    context.error(match context.meter.outcome() {
-        None | Some(Outcome::Ok) => Outcome::GuestError,
-        Some(outcome) => outcome,
-    })
+    context.error(context.meter.amend(Outcome::GuestError))
 }
 
 /// Runs the guest from its first instruction to its last.
@@ -359,13 +410,14 @@ async fn run(
     shared: Arc<Shared>,
     request: Request<Body>,
     set_head: oneshot::Sender<Head>,
-    mut ending: Ending,
+    ending: Arc<Ending>,
 ) {
     let _running = shared.enter();
     let context = Arc::clone(&ending.context);
     let patience = Duration::from_micros(context.host.limits().timeout_us());
     let mut store = Store::new(handler.engine(), GuestState::new(&context));
     store.limiter(|state| &mut state.memory);
+    store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
     watch_epochs(&mut store, &context);
     let guest = serve(
         &handler,
@@ -373,7 +425,7 @@ async fn run(
         &context,
         request,
         set_head,
-        &mut ending.started,
+        &ending.started,
     );
     let (outcome, error) = match tokio::time::timeout(patience, guest).await {
         Ok(Ok(())) => (Outcome::Ok, None),
@@ -386,8 +438,9 @@ async fn run(
     // Decided before the store goes, and with it the guest's end of the body.
     let outcome = context.meter.end(outcome);
     drop(store);
-    if outcome != Outcome::Ok {
-        explain(&context, outcome, error.as_ref());
+    ending.ended.get_or_init(Instant::now);
+    if let Some(error) = error.filter(|_| outcome.is_error()) {
+        context.log_backtrace(&error);
     }
 }
 
@@ -398,10 +451,10 @@ async fn serve(
     context: &Arc<Context>,
     request: Request<Body>,
     set_head: oneshot::Sender<Head>,
-    started: &mut Option<Instant>,
+    started: &OnceLock<Instant>,
 ) -> wasmtime::Result<()> {
     let instance = handler.instantiate_async(&mut *store).await?;
-    *started = Some(Instant::now());
+    started.get_or_init(Instant::now);
     let limit = context.host.limits().request_bytes();
     let request = request.map(|inner| RequestBody {
         inner,
@@ -439,7 +492,8 @@ fn watch_epochs(store: &mut Store<GuestState>, context: &Arc<Context>) {
 }
 
 fn failure(meter: &Meter, error: &wasmtime::Error) -> Outcome {
-    if error.is::<PoolConcurrencyLimitError>() {
+    let node_full = meter.node_full.load(Ordering::Relaxed);
+    if node_full || error.is::<PoolConcurrencyLimitError>() {
         Outcome::NodeBusy
     } else if meter.memory_denied.load(Ordering::Relaxed) {
         Outcome::MemoryLimit
@@ -453,21 +507,5 @@ fn one_line(error: &wasmtime::Error) -> String {
     match error.downcast_ref::<Trap>() {
         Some(trap) => trap.to_string(),
         None => error.root_cause().to_string().replace('\n', " "),
-    }
-}
-
-/// Writes to the function's log why a call failed, with the guest's backtrace after a trap.
-fn explain(context: &Context, outcome: Outcome, error: Option<&wasmtime::Error>) {
-    let log = |line: &str| context.host.log(context.id, LogStream::System, line);
-    log(&format!(
-        "{}: {}",
-        outcome.code(),
-        context.error(outcome).message
-    ));
-    if let (Outcome::Trap | Outcome::MemoryLimit, Some(error)) = (outcome, error) {
-        format!("{error:?}")
-            .lines()
-            .filter(|line| !line.trim().is_empty())
-            .for_each(log);
     }
 }

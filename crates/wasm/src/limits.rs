@@ -7,6 +7,8 @@ use std::time::Duration;
 pub(crate) const TICK: Duration = Duration::from_millis(2);
 /// Ticks after which a call moves from the thread that asked for it to the guest threads.
 pub(crate) const INLINE_TICKS: u32 = 2;
+/// Functions that may have more memory than this never start on the thread that asked for them.
+pub(crate) const INLINE_MEMORY_MAX_MB: u32 = 512;
 /// Ticks without any call after which the epoch clock stops.
 pub(crate) const IDLE_TICKS: u32 = 500;
 
@@ -39,6 +41,15 @@ pub(crate) const WHOLE_BODY_MAX: usize = 64 << 10;
 pub(crate) const BODY_CHUNK: usize = 64 << 10;
 /// Writes to a response body that may wait for the client.
 pub(crate) const BODY_CHUNKS_QUEUED: usize = 4;
+
+/// Resources (headers, streams, requests …) that the host keeps for one instance at a time.
+pub(crate) const RESOURCES_MAX: usize = 4096;
+/// Header fields of one message, as they lie in memory.
+pub(crate) const FIELDS_MAX: usize = 64 << 10;
+/// Random bytes that a guest gets at once.
+pub(crate) const RANDOM_MAX: u64 = 64 << 10;
+/// What one call of a guest's into the host may hand over in lists and strings.
+pub(crate) const HOST_CALL_BYTES_MAX: usize = 1 << 20;
 
 /// Bytes that one call may log.
 pub(crate) const LOG_BYTES_MAX: usize = 256 << 10;

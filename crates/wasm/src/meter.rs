@@ -24,6 +24,8 @@ pub(crate) struct Meter {
     pub(crate) peak_memory: AtomicU64,
     /// The guest asked for more memory than it may have.
     pub(crate) memory_denied: AtomicBool,
+    /// The node itself had no more memory for guests.
+    pub(crate) node_full: AtomicBool,
     /// The status that the guest set.
     pub(crate) status: AtomicU32,
     /// The outcome's number plus one; 0 while open.
@@ -45,18 +47,38 @@ const OUTCOMES: [Outcome; 11] = [
     Outcome::Cancelled,
 ];
 
+/// An outcome's place in [`OUTCOMES`], plus one.
+fn number(outcome: Outcome) -> u8 {
+    let place = OUTCOMES.iter().position(|o| *o == outcome);
+    let place = place.expect("a runtime decides only outcomes of the table");
+    u8::try_from(place + 1).expect("a handful of outcomes")
+}
+
 impl Meter {
     /// Decides how the call ended; the first decision stands. Returns the one that does.
     pub(crate) fn end(&self, outcome: Outcome) -> Outcome {
-        let place = OUTCOMES.iter().position(|o| *o == outcome).unwrap_or(1);
-        let number = u8::try_from(place + 1).expect("a handful of outcomes");
-        let first = self
-            .outcome
-            .compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire);
+        let first =
+            self.outcome
+                .compare_exchange(0, number(outcome), Ordering::AcqRel, Ordering::Acquire);
         if first.is_ok() {
             outcome
         } else {
             self.outcome().unwrap_or(outcome)
+        }
+    }
+
+    /// Decides as [`Meter::end`] does, but also where the guest itself ended well: its answer did
+    /// not.
+    pub(crate) fn amend(&self, outcome: Outcome) -> Outcome {
+        let order = Ordering::AcqRel;
+        let well = number(Outcome::Ok);
+        let amended =
+            self.outcome
+                .compare_exchange(well, number(outcome), order, Ordering::Acquire);
+        if amended.is_ok() {
+            outcome
+        } else {
+            self.end(outcome)
         }
     }
 
@@ -110,5 +132,13 @@ mod tests {
         assert_eq!(meter.end(Outcome::Timeout), Outcome::Timeout);
         assert_eq!(meter.end(Outcome::Cancelled), Outcome::Timeout);
         assert_eq!(meter.outcome(), Some(Outcome::Timeout));
+    }
+
+    #[test]
+    fn an_answer_can_fail_after_its_guest_ended_well() {
+        let meter = Meter::default();
+        meter.end(Outcome::Ok);
+        assert_eq!(meter.amend(Outcome::NoResponse), Outcome::NoResponse);
+        assert_eq!(meter.amend(Outcome::GuestError), Outcome::NoResponse);
     }
 }

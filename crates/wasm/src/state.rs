@@ -16,7 +16,7 @@ use wasmtime_wasi_http::{
 
 use crate::body::{from_guest_error, to_guest_error};
 use crate::call::Context;
-use crate::limits::{BODY_CHUNK, BODY_CHUNKS_QUEUED};
+use crate::limits::{BODY_CHUNK, BODY_CHUNKS_QUEUED, FIELDS_MAX, RANDOM_MAX, RESOURCES_MAX};
 use crate::output::GuestOutput;
 
 /// The data of one instance's store.
@@ -40,11 +40,16 @@ impl GuestState {
             .envs(context.host.env())
             .stdout(output(LogStream::Stdout))
             .stderr(output(LogStream::Stderr))
+            .max_random_size(RANDOM_MAX)
             .build();
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(RESOURCES_MAX);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(FIELDS_MAX);
         Self {
-            table: ResourceTable::new(),
+            table,
             wasi,
-            http: WasiHttpCtx::new(),
+            http,
             hooks: Hooks {
                 context: Arc::clone(context),
             },
@@ -91,12 +96,13 @@ impl ResourceLimiter for Memory {
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let more = desired.saturating_sub(current);
-        let within = self.used.saturating_add(more) <= self.limit;
-        if !within || !self.context.host.reserve_memory(more) {
-            self.context
-                .meter
-                .memory_denied
-                .store(true, Ordering::Relaxed);
+        let meter = &self.context.meter;
+        if self.used.saturating_add(more) > self.limit {
+            meter.memory_denied.store(true, Ordering::Relaxed);
+            return Ok(false);
+        }
+        if !self.context.host.reserve_memory(more) {
+            meter.node_full.store(true, Ordering::Relaxed);
             return Ok(false);
         }
         self.used += more;

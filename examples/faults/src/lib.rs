@@ -41,6 +41,8 @@ impl Guest for Faults {
                 answer(out, 200, &format!("slept {ms} ms\n"));
             }
             "/late-trap" => late_trap(out),
+            "/early-trap" => early_trap(out),
+            "/leak" => leak(),
             "/short" => short(out),
             "/no-response" => {}
             "/big" => big(out, number(query, "mb")),
@@ -93,13 +95,31 @@ fn wait(nanoseconds: u64) {
     monotonic_clock::subscribe_duration(nanoseconds).block();
 }
 
-/// Panics after the head and a part of the body have gone out.
+/// Panics when the head and a part of the body have gone out for sure.
 fn late_trap(out: ResponseOutparam) {
     let (_body, stream) = open(out, 200, &[]);
     stream
         .blocking_write_and_flush(b"this much was sent\n")
         .expect("the client is there");
+    wait(50 * NANOS_PER_MS);
     panic!("asked to panic after the head");
+}
+
+/// Panics right after it has written its head and a part of its body.
+fn early_trap(out: ResponseOutparam) {
+    let (_body, stream) = open(out, 200, &[]);
+    stream
+        .blocking_write_and_flush(b"this much was written\n")
+        .expect("the client is there");
+    panic!("asked to panic after the head");
+}
+
+/// Has the host keep one set of header fields after the other.
+fn leak() -> ! {
+    let mut held = Vec::new();
+    loop {
+        held.push(Fields::new());
+    }
 }
 
 /// Announces ten bytes and sends five.

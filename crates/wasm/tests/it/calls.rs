@@ -62,6 +62,9 @@ async fn each_failure_has_its_outcome() {
         ("/memory", limits(), Outcome::MemoryLimit),
         ("/stack", limits(), Outcome::Trap),
         ("/trap", limits(), Outcome::Trap),
+        ("/early-trap", limits(), Outcome::Trap),
+        ("/leak", limits(), Outcome::Trap),
+        ("/short", limits(), Outcome::GuestError),
         ("/no-response", limits(), Outcome::NoResponse),
         (
             "/",
@@ -119,11 +122,38 @@ async fn what_a_guest_prints_is_logged_by_line() {
 #[tokio::test]
 async fn a_body_that_breaks_off_never_looks_whole() {
     let mut faults = Loaded::new("faults", limits());
-    if let Ok(response) = faults.get("/late-trap").await {
-        let end = response.into_body().collect().await;
-        assert_eq!(end.unwrap_err(), BodyError::Guest(Outcome::Trap));
-    }
+    let response = faults.get("/late-trap").await.unwrap();
+    assert_eq!(
+        response.status(),
+        200,
+        "the head was out before the guest trapped"
+    );
+    let end = response.into_body().collect().await;
+    assert_eq!(end.unwrap_err(), BodyError::Guest(Outcome::Trap));
     assert_eq!(faults.report().await.outcome, Outcome::Trap);
+}
+
+#[tokio::test]
+async fn a_guest_that_moved_and_answers_nothing_is_told_apart_from_a_trap() {
+    let big = Limits {
+        memory_mb: 1024,
+        ..limits()
+    };
+    for (path, outcome) in [
+        ("/no-response", Outcome::NoResponse),
+        ("/trap", Outcome::Trap),
+        ("/stack", Outcome::Trap),
+    ] {
+        assert_eq!(failing(path, big.clone()).await.0, outcome, "{path}");
+    }
+    let mut faults = Loaded::new("faults", big);
+    assert_eq!(
+        text(faults.get("/sleep?ms=1").await.unwrap()).await,
+        "slept 1 ms\n"
+    );
+    let report = faults.report().await;
+    assert_eq!((report.outcome, report.status), (Outcome::Ok, Some(200)));
+    assert_eq!(report.response_bytes, 11);
 }
 
 #[tokio::test]
@@ -235,6 +265,31 @@ async fn a_guest_reaches_only_what_the_host_lets_it() {
     faults.report().await;
     let files = text(faults.get("/fs").await.unwrap()).await.to_lowercase();
     assert!(!files.contains("root:"), "{files}");
+}
+
+/// What a guest waits for must not depend on the thread that asked for it.
+#[test]
+fn a_guest_outlives_the_runtime_that_asked_for_it() {
+    let mut faults = Loaded::new(
+        "faults",
+        Limits {
+            timeout_s: 2.0,
+            ..limits()
+        },
+    );
+    let asking = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let response = asking.block_on(faults.get("/late-trap")).unwrap();
+    drop(asking);
+    let other = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let end = other.block_on(response.into_body().collect());
+    assert_eq!(end.unwrap_err(), BodyError::Guest(Outcome::Trap));
+    assert_eq!(other.block_on(faults.report()).outcome, Outcome::Trap);
 }
 
 /// A guest that computes leaves the thread that asked for it, so that others are served there.
