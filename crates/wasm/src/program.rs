@@ -28,20 +28,24 @@ impl WasmProgram {
         shared: &Arc<Shared>,
         compiled: &Path,
     ) -> wasmtime::Result<Self> {
-        // SAFETY: the file holds what `Component::serialize` of this very engine version returned:
-        // it lies in the node's own directory (mode 0700), was made durable before it got its name,
-        // and its name carries the engine's fingerprint; wasmtime checks version and flags again.
-        #[expect(
-            unsafe_code,
-            reason = "compiled code can only be loaded by trusting its file"
-        )]
-        let component = unsafe { Component::deserialize_file(engine, compiled) }?;
+        let component = map(engine, compiled)?;
         let handler = handler(linker.instantiate_pre(&component)?)?;
         Ok(Self {
             handler,
             shared: Arc::clone(shared),
         })
     }
+}
+
+#[expect(
+    unsafe_code,
+    reason = "compiled code can only be loaded by trusting its file"
+)]
+fn map(engine: &Engine, compiled: &Path) -> wasmtime::Result<Component> {
+    // SAFETY: the file holds what `Component::serialize` of this very engine version returned: it
+    // lies in the node's own directory (mode 0700), was made durable before it got its name, and
+    // its name carries the engine's fingerprint; wasmtime checks version and flags again.
+    unsafe { Component::deserialize_file(engine, compiled) }
 }
 
 impl Program for WasmProgram {
