@@ -131,7 +131,7 @@ impl Loaded {
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Result<Response<Body>, CallError> {
-        let host: Arc<dyn Host> = Arc::clone(&self.host) as _;
+        let host: Arc<dyn Host> = Arc::<TestHost>::clone(&self.host);
         let id = RequestId::from_random(7);
         self.program
             .call(Call {
