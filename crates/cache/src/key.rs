@@ -1,5 +1,6 @@
 //! What is asked for, as one comparable text.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::hash::{BuildHasher, Hash, Hasher};
 
@@ -112,6 +113,13 @@ impl CacheKey {
         &self.text
     }
 
+    /// The path without its query, all percent-encodings decoded: one text for all that any origin
+    /// could take for the same path, which keys keep apart.
+    pub fn decoded_path(&self) -> Cow<'_, [u8]> {
+        let (_, _, target) = self.parts();
+        percent_decoded(target.split('?').next().unwrap_or_default())
+    }
+
     /// The hash the hasher gave, for choosing a shard too.
     pub fn hash_value(&self) -> u64 {
         self.hash
@@ -174,28 +182,52 @@ fn push_path_and_query(text: &mut String, target: &str) -> Result<(), KeyError> 
     } else if !target.starts_with('/') {
         return Err(KeyError::Path);
     }
-    let mut rest = target;
-    while let Some(percent) = rest.find('%') {
-        push_plain(text, &rest[..percent])?;
-        rest = push_percent(text, &rest[percent..]);
-    }
-    push_plain(text, rest)
-}
-
-fn push_plain(text: &mut String, plain: &str) -> Result<(), KeyError> {
-    if plain
-        .bytes()
-        .any(|byte| byte <= b' ' || byte == 0x7F || byte == b'#')
-    {
+    let is_not_of_uris = |byte: u8| byte <= b' ' || byte == 0x7F || byte == b'#';
+    if target.bytes().any(is_not_of_uris) {
         return Err(KeyError::Path);
     }
-    text.push_str(plain);
+    push_normal(text, target);
     Ok(())
+}
+
+/// Path and query as a [`CacheKey`] has them, for whatever else must take equivalent targets for
+/// one, like routes. Its own normal form; borrowed if it has no percent sign.
+pub fn normal_target(path_and_query: &str) -> Cow<'_, str> {
+    if !path_and_query.contains('%') {
+        return Cow::Borrowed(path_and_query);
+    }
+    let mut text = String::with_capacity(path_and_query.len());
+    push_normal(&mut text, path_and_query);
+    Cow::Owned(text)
+}
+
+fn push_normal(text: &mut String, target: &str) {
+    let mut rest = target;
+    while let Some(percent) = rest.find('%') {
+        text.push_str(&rest[..percent]);
+        rest = push_percent(text, &rest[percent..]);
+    }
+    text.push_str(rest);
+}
+
+fn percent_decoded(path: &str) -> Cow<'_, [u8]> {
+    if !path.contains('%') {
+        return Cow::Borrowed(path.as_bytes());
+    }
+    let (mut decoded, mut rest) = (Vec::with_capacity(path.len()), path);
+    while let Some(percent) = rest.find('%') {
+        decoded.extend_from_slice(&rest.as_bytes()[..percent]);
+        let byte = encoded_byte(&rest[percent..]);
+        decoded.push(byte.unwrap_or(b'%'));
+        rest = &rest[percent + if byte.is_some() { 3 } else { 1 }..];
+    }
+    decoded.extend_from_slice(rest.as_bytes());
+    Cow::Owned(decoded)
 }
 
 /// Normalises the percent-encoding `rest` begins with; a percent sign that begins none stays.
 fn push_percent<'a>(text: &mut String, rest: &'a str) -> &'a str {
-    let Some(byte) = rest.get(1..3).and_then(hex_byte) else {
+    let Some(byte) = encoded_byte(rest) else {
         text.push('%');
         return &rest[1..];
     };
@@ -207,7 +239,9 @@ fn push_percent<'a>(text: &mut String, rest: &'a str) -> &'a str {
     &rest[3..]
 }
 
-fn hex_byte(digits: &str) -> Option<u8> {
+/// What the percent-encoding stands for that `rest` begins with, if it is one.
+fn encoded_byte(rest: &str) -> Option<u8> {
+    let digits = rest.get(1..3)?;
     // `from_str_radix` alone would accept a sign.
     let all_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     all_hex

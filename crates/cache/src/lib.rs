@@ -44,9 +44,9 @@ pub use conditional::{
 };
 pub use directives::RequestDirectives;
 pub use freshen::Refreshed;
-pub use hop::strip_hop_by_hop;
+pub use hop::{strip_hop_by_hop, strip_nominated};
 pub use index::{Index, PrecomputedHash};
-pub use key::{CacheKey, KeyError, Scheme};
+pub use key::{CacheKey, KeyError, Scheme, normal_target};
 pub use policy::{Policy, Reuse, is_stale_if_error_status};
 pub use range::{RangeAnswer, range_answer};
 pub use request::{Lookup, invalidates, lookup};

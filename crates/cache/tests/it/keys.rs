@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasherDefault, DefaultHasher, RandomState};
 
-use fractus_cache::{CacheKey, KeyError, Scheme, limits};
+use fractus_cache::{CacheKey, KeyError, Scheme, limits, normal_target};
 
 use Scheme::{Http, Https};
 
@@ -40,6 +40,9 @@ fn keys_are_normalised() {
     ] {
         let found = key(scheme, host, target).expect("a key");
         assert_eq!(found.as_str(), expect, "{host:?} {target:?}");
+        if !target.is_empty() && !target.starts_with('?') {
+            assert!(expect.ends_with(&*normal_target(target)), "{target:?}");
+        }
     }
 }
 
@@ -109,6 +112,20 @@ fn what_is_no_host_or_path_has_no_key() {
     }
     let long = format!("/{}", "x".repeat(limits::MAX_KEY_BYTES));
     assert_eq!(key(Http, "a", &long).err(), Some(KeyError::TooLong));
+}
+
+#[test]
+fn ways_to_write_a_path_have_one_decoded_path() {
+    for (target, decoded) in [
+        ("/a%2Fb%2f?q=%41", "/a/b/"),
+        ("/%25%4%zz%", "/%%4%zz%"),
+        ("/\u{e9}%C3%A9", "/\u{e9}\u{e9}"),
+        ("/plain", "/plain"),
+        ("?q", "/"),
+    ] {
+        let found = key(Http, "a.example:81", target).expect("a key");
+        assert_eq!(&*found.decoded_path(), decoded.as_bytes(), "{target:?}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use fractus_cache::{
     Conditional, RangeAnswer, Timestamp, Validators, conditional_cached, conditional_origin,
-    limits, not_modified_headers, range_answer, strip_hop_by_hop,
+    limits, not_modified_headers, range_answer, strip_hop_by_hop, strip_nominated,
 };
 use http::{HeaderValue, Method};
 
@@ -80,12 +80,17 @@ fn section_5_6_7_any_bytes_are_no_date_and_no_panic() {
 fn section_7_6_1_connection_fields() {
     let mut fields = headers(&[
         ("connection", "a, B ,close"),
-        ("connection", "host, cache-control, no name"),
+        (
+            "connection",
+            "host, cache-control, Authorization, vary, te, no name",
+        ),
         ("a", "1"),
         ("b", "2"),
         ("c", "3"),
         ("host", "a.example"),
         ("cache-control", "private"),
+        ("authorization", "Basic eDp5"),
+        ("vary", "a"),
         ("keep-alive", "timeout=5"),
         ("proxy-connection", "close"),
         ("proxy-authenticate", "Basic"),
@@ -95,11 +100,23 @@ fn section_7_6_1_connection_fields() {
         ("transfer-encoding", "chunked"),
         ("upgrade", "h2c"),
     ]);
+    let mut partly = fields.clone();
+    strip_nominated(&mut partly);
+    for (name, is_kept) in [
+        ("connection", false),
+        ("a", false),
+        ("te", true),
+        ("vary", true),
+    ] {
+        assert_eq!(partly.contains_key(name), is_kept, "{name}");
+    }
     strip_hop_by_hop(&mut fields);
     let kept = headers(&[
         ("c", "3"),
         ("host", "a.example"),
         ("cache-control", "private"),
+        ("authorization", "Basic eDp5"),
+        ("vary", "a"),
     ]);
     assert_eq!(fields, kept);
 }
