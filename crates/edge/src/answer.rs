@@ -77,8 +77,8 @@ impl Refusal {
     fn text(self) -> &'static str {
         match self {
             Self::Ambiguous => {
-                "the request's length is given more than once; send one Content-Length, or \
-                 Transfer-Encoding alone\n"
+                "the request's length can be read in more than one way; send one plain \
+                 Content-Length, or Transfer-Encoding alone\n"
             }
             Self::Coding => "the transfer coding is not understood; send `chunked` or a length\n",
             Self::Host => "the request names no host or more than one; send one Host field\n",

@@ -3,9 +3,11 @@
 //! hyper answers a request with both Content-Length and Transfer-Encoding as RFC 9112 §6.3 lets it:
 //! it drops the one, obeys the other and closes. A proxy does better to refuse it: whoever stands
 //! before us may have obeyed the other. Since hyper does not show the dropped field, heads are read
-//! here as they come in. Where this reading and hyper's could differ, hyper refuses the request.
+//! here as they come in. Where this reading and hyper's could differ, hyper refuses the request, or
+//! we do, and with it all that come after: nobody could say which of them is meant.
 
-/// Bytes of a line that are looked at; the names asked for and any length fit.
+/// Bytes of a line that are looked at; the names asked for and any length fit. One that is padded
+/// beyond is not read.
 const LINE_SEEN: usize = 64;
 
 /// Reads along with a connection's input.
@@ -14,14 +16,13 @@ pub(crate) struct Framing {
     state: State,
     line: Line,
     head: Head,
-    /// Heads completed so far.
+    /// Heads understood so far.
     heads: u64,
-    ambiguous: Option<u64>,
 }
 
 #[derive(Debug, Default)]
 enum State {
-    /// In a head; whether its request line has come.
+    /// Before a request line, or in it.
     #[default]
     Between,
     Fields,
@@ -29,7 +30,7 @@ enum State {
     Skip(u64, AfterSkip),
     ChunkSize,
     Trailers,
-    /// Broken: hyper ends the connection.
+    /// A head or the end of a body was not understood: no request is served any more.
     Lost,
 }
 
@@ -47,11 +48,13 @@ struct Head {
     encoded: bool,
 }
 
-/// The start of a line that may come in pieces.
+/// The start of a line that comes in pieces.
 #[derive(Debug)]
 struct Line {
     bytes: [u8; LINE_SEEN],
+    /// Bytes that have come, whether or not they fit.
     length: usize,
+    last: u8,
 }
 
 impl Default for Line {
@@ -59,21 +62,58 @@ impl Default for Line {
         Self {
             bytes: [0; LINE_SEEN],
             length: 0,
+            last: 0,
         }
     }
 }
 
 impl Line {
-    /// Adds what fits.
+    /// Keeps what fits.
     fn push(&mut self, piece: &[u8]) {
-        let taken = piece.len().min(LINE_SEEN - self.length);
-        self.bytes[self.length..self.length + taken].copy_from_slice(&piece[..taken]);
-        self.length += taken;
+        let at = self.length.min(LINE_SEEN);
+        let taken = piece.len().min(LINE_SEEN - at);
+        self.bytes[at..at + taken].copy_from_slice(&piece[..taken]);
+        self.length = self.length.saturating_add(piece.len());
+        self.last = piece.last().copied().unwrap_or(self.last);
     }
 
-    fn take(&mut self) -> &[u8] {
-        let length = std::mem::take(&mut self.length);
-        &self.bytes[..length]
+    fn ended(&self) -> Ended<'_> {
+        let seen = &self.bytes[..self.length.min(LINE_SEEN)];
+        Ended::new(seen, self.length > LINE_SEEN, self.last)
+    }
+}
+
+/// A line that has ended.
+#[derive(Clone, Copy, Debug)]
+struct Ended<'a> {
+    /// Its start, without the line's end.
+    seen: &'a [u8],
+    /// Whether there is more than that.
+    cut: bool,
+    /// Whether a carriage return comes before the line feed.
+    crlf: bool,
+}
+
+impl<'a> Ended<'a> {
+    /// Of a line without its line feed.
+    fn whole(line: &'a [u8]) -> Self {
+        let seen = &line[..line.len().min(LINE_SEEN)];
+        let last = line.last().copied().unwrap_or_default();
+        Self::new(seen, line.len() > LINE_SEEN, last)
+    }
+
+    fn new(seen: &'a [u8], cut: bool, last: u8) -> Self {
+        let crlf = last == b'\r';
+        let seen = if crlf && !cut {
+            &seen[..seen.len() - 1]
+        } else {
+            seen
+        };
+        Self { seen, cut, crlf }
+    }
+
+    fn is_empty(self) -> bool {
+        self.seen.is_empty()
     }
 }
 
@@ -110,9 +150,9 @@ impl Framing {
         }
     }
 
-    /// Was the head of request number `request`, counted from 0, one to refuse?
+    /// Is request number `request`, counted from 0, one to refuse, or behind one?
     pub(crate) fn is_ambiguous(&self, request: u64) -> bool {
-        self.ambiguous == Some(request)
+        matches!(self.state, State::Lost) && request >= self.heads
     }
 
     fn read_line<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
@@ -122,25 +162,25 @@ impl Framing {
         };
         let (piece, rest) = (&bytes[..end], &bytes[end + 1..]);
         if self.line.length == 0 {
-            self.end_line(piece);
+            self.end_line(Ended::whole(piece));
         } else {
             self.line.push(piece);
-            let mut line = std::mem::take(&mut self.line);
-            self.end_line(line.take());
+            let line = std::mem::take(&mut self.line);
+            self.end_line(line.ended());
         }
         rest
     }
 
-    /// `line` comes without its line feed, and may be cut off after [`LINE_SEEN`] bytes.
-    fn end_line(&mut self, line: &[u8]) {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
+    fn end_line(&mut self, line: Ended<'_>) {
         match self.state {
             State::Between if line.is_empty() => {}
             State::Between => self.state = State::Fields,
             State::Fields if line.is_empty() => self.end_head(),
             State::Fields => self.head.see(line),
+            // Between chunks hyper takes a line feed alone for none, or for a part of the line.
+            State::ChunkSize | State::Trailers if !line.crlf => self.state = State::Lost,
             State::ChunkSize => {
-                self.state = match hex_prefix(line) {
+                self.state = match chunk_size(line) {
                     None => State::Lost,
                     Some(0) => State::Trailers,
                     // The line end after a chunk counts with it.
@@ -154,46 +194,48 @@ impl Framing {
 
     fn end_head(&mut self) {
         let head = std::mem::take(&mut self.head);
-        if head.lengths > 1 || (head.encoded && head.lengths > 0) {
-            self.ambiguous.get_or_insert(self.heads);
-        }
-        self.heads += 1;
-        self.state = match head {
-            Head { encoded: true, .. } => State::ChunkSize,
-            Head { lengths: 0, .. } => State::Between,
-            Head { length, .. } => match length {
-                Some(0) => State::Between,
-                Some(length) => State::Skip(length, AfterSkip::Request),
-                None => State::Lost,
-            },
+        self.state = match (head.encoded, head.lengths, head.length) {
+            (false, 0, _) | (false, 1, Some(0)) => State::Between,
+            (false, 1, Some(length)) => State::Skip(length, AfterSkip::Request),
+            (true, 0, _) => State::ChunkSize,
+            _ => State::Lost,
         };
+        self.heads += u64::from(!matches!(self.state, State::Lost));
     }
 }
 
 impl Head {
-    fn see(&mut self, line: &[u8]) {
-        let Some(colon) = line.iter().take(18).position(|&byte| byte == b':') else {
+    fn see(&mut self, line: Ended<'_>) {
+        let seen = line.seen;
+        let Some(colon) = seen.iter().take(18).position(|&byte| byte == b':') else {
             return;
         };
-        let (name, value) = (&line[..colon], &line[colon + 1..]);
+        let (name, value) = (&seen[..colon], &seen[colon + 1..]);
         if name.eq_ignore_ascii_case(b"transfer-encoding") {
             self.encoded = true;
         } else if name.eq_ignore_ascii_case(b"content-length") {
             self.lengths += 1;
-            self.length = str::from_utf8(value)
-                .ok()
-                .and_then(|digits| digits.trim_ascii().parse().ok());
+            self.length = if line.cut { None } else { number(value, 10) };
         }
     }
 }
 
-fn hex_prefix(line: &[u8]) -> Option<u64> {
-    let digits = line
-        .iter()
-        .take_while(|byte| byte.is_ascii_hexdigit())
-        .count();
-    let digits = str::from_utf8(&line[..digits]).ok()?;
-    u64::from_str_radix(digits, 16).ok()
+fn chunk_size(line: Ended<'_>) -> Option<u64> {
+    let is_digit = |byte: &&u8| byte.is_ascii_hexdigit();
+    let digits = line.seen.iter().take_while(is_digit).count();
+    let may_go_on = line.cut && digits == line.seen.len();
+    if may_go_on {
+        return None;
+    }
+    number(&line.seen[..digits], 16)
+}
+
+fn number(text: &[u8], radix: u32) -> Option<u64> {
+    let digits = str::from_utf8(text).ok()?.trim_ascii();
+    // `from_str_radix` alone would accept a sign.
+    let is_signed = digits.starts_with(['+', '-']);
+    let value = u64::from_str_radix(digits, radix).ok();
+    value.filter(|_| !is_signed)
 }
 
 #[cfg(test)]

@@ -188,6 +188,43 @@ async fn a_request_hidden_behind_an_ambiguous_one_is_not_seen() {
     assert_eq!(started.origin.calls(), 1);
 }
 
+/// What the edge and hyper could read differently would let a later one pass unseen.
+#[tokio::test]
+async fn what_could_be_read_in_two_ways_ends_the_connection() {
+    let both = "POST /second HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\
+                Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    let sized =
+        |length: &str| format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\nabc");
+    let chunked = |body: &str| {
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        format!("{head}{body}{both}")
+    };
+    let blanks = " ".repeat(80);
+    let zeros = "0".repeat(80);
+    for (input, served) in [
+        (sized(&format!("{blanks}3")), 0),
+        (sized(&format!("{zeros}3")), 0),
+        (chunked(&format!("{zeros}3\r\nabc\r\n0\r\n\r\n")), 1),
+        (chunked("0\r\nX: y\n\nGET / HTTP/1.1\r\nZ: z\r\n\r\n"), 1),
+    ] {
+        let started = start(Scripted::new(|request, _| async move {
+            drop(http_body_util::BodyExt::collect(request.into_body()).await);
+            answer(200, "", "fine")
+        }));
+        let mut client = started.client().await;
+        client.send(&input).await;
+        for _ in 0..served {
+            let answer = client.answer().await.expect("an answer");
+            assert_eq!(answer.status, 200, "{input:?}");
+        }
+        let refused = client.answer().await.expect("an answer");
+        assert_eq!(refused.status, 400, "{input:?}");
+        assert_eq!(refused.expect("x-fractus-error"), "ambiguous-request");
+        assert!(client.is_closed().await, "{input:?}");
+        assert_eq!(started.origin.calls(), served, "{input:?}");
+    }
+}
+
 #[tokio::test]
 async fn broken_chunks_break_the_body() {
     for chunks in [
