@@ -9,7 +9,9 @@ pub struct EdgeConfig {
     pub threads: usize,
     /// Memory for stored answers, in bytes, with what it takes to keep them.
     pub cache_bytes: u64,
-    /// Largest body that is stored, in bytes.
+    /// Largest body that is stored, in bytes. The cache has no more parts, each with a lock and an
+    /// order of eviction of its own, than such bodies fit into it, and at most
+    /// [`SHARDS`](crate::limits::SHARDS): the default, a sixteenth of the default cache, makes 16.
     pub object_max_bytes: u64,
     /// Connections open at once, of all listeners; those beyond it are answered 503 and closed.
     pub connections_max: usize,
@@ -22,6 +24,8 @@ pub struct EdgeConfig {
     pub stall_timeout: Duration,
     /// How long a request waits for the head of an answer that another request fetches.
     pub follower_wait: Duration,
+    /// How long an answer that is to be stored is fetched on when all its readers are gone.
+    pub abandoned_wait: Duration,
     /// How long a key is remembered as uncacheable, so that its requests do not wait for each
     /// other.
     pub uncacheable_for: Duration,
@@ -32,12 +36,13 @@ impl Default for EdgeConfig {
         Self {
             threads: 0,
             cache_bytes: 256 << 20,
-            object_max_bytes: 64 << 20,
+            object_max_bytes: 16 << 20,
             connections_max: 16_384,
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             stall_timeout: Duration::from_secs(30),
             follower_wait: Duration::from_secs(10),
+            abandoned_wait: Duration::from_secs(10),
             uncacheable_for: Duration::from_mins(2),
         }
     }

@@ -56,7 +56,7 @@ pub(crate) struct Fill {
     followers: AtomicUsize,
     /// Said when the head is known, or that there is none to come.
     head_known: Notify,
-    /// Said when a reader has gone or taken a piece that is not kept.
+    /// Said when a reader or the last follower has gone, or a piece is taken that is not kept.
     reader_moved: Notify,
     /// Whether `reader_moved` is waited for by a pump that has no room.
     full: AtomicBool,
@@ -145,7 +145,9 @@ impl Fill {
     }
 
     pub(crate) fn remove_follower(&self) {
-        self.followers.fetch_sub(1, Ordering::Relaxed);
+        if self.followers.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.reader_moved.notify_waiters();
+        }
     }
 
     pub(crate) fn has_followers(&self) -> bool {
@@ -262,7 +264,7 @@ impl Fill {
         }
     }
 
-    /// Waits until nobody has read for `patience`.
+    /// Waits until nobody has read or followed for `patience`, whatever has come meanwhile.
     pub(crate) async fn abandoned(&self, patience: std::time::Duration) {
         loop {
             let mut moved = pin!(self.reader_moved.notified());

@@ -4,14 +4,14 @@
 //! there were no cache. Only when its client goes away while others follow, or the body is to be
 //! stored and does not come at once, a task goes on in its place.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use fractus_cache::{
-    CacheKey, CacheStatus, Exchange, Forward, Policy, Refreshed, RequestDirectives, Timestamp,
-    is_stale_if_error_status, storable, strip_conditions,
+    CacheKey, CacheStatus, Exchange, Forward, NotStored, Policy, Refreshed, RequestDirectives,
+    Timestamp, is_stale_if_error_status, storable, strip_conditions,
 };
 use fractus_func::{Body, BodyError, BoxFuture, RequestId};
 use fractus_stdx::ErrorChain;
@@ -26,7 +26,7 @@ use crate::answer::{Length, REQUEST_ID, Refusal, clean, seal};
 use crate::body::{self, Kind};
 use crate::edge::Shared;
 use crate::fill::{Fill, Pushed, Reader, Stage};
-use crate::limits::{ABANDONED_MAX, ATTEMPTS, INLINE_FRAMES};
+use crate::limits::{ATTEMPTS, INLINE_FRAMES};
 use crate::present::{self, Extent, Wish};
 use crate::store::{self, Begin, Head, Lead, Query, Store, Stored};
 
@@ -319,7 +319,7 @@ impl Leader {
         Some(match judged {
             Ok(policy) => self.store(response, policy, status).await,
             Err(why) => {
-                self.refuse_to_store(response.status());
+                self.leave_unstored(why, response.status());
                 Outcome::Alone(response.map(Kind::Origin), status.detail(why.token()))
             }
         })
@@ -351,7 +351,7 @@ impl Leader {
             }
             Err(why) => {
                 self.stale = Some(Arc::clone(&stale));
-                self.refuse_to_store(head);
+                self.leave_unstored(why, head);
                 let mut response = Response::new(stale.body.whole());
                 *response.status_mut() = head;
                 *response.headers_mut() = headers;
@@ -374,7 +374,17 @@ impl Leader {
         self.fill.publish(Stage::Released);
     }
 
-    /// The same, and later requests do not wait for each other. What is stale by now has been
+    /// Ends the fill with an answer that may not be stored. If that is the request's doing nothing
+    /// else changes: it must not be in a client's hands what others find stored.
+    fn leave_unstored(&mut self, why: NotStored, status: StatusCode) {
+        if why.is_of_request() {
+            self.release();
+        } else {
+            self.refuse_to_store(status);
+        }
+    }
+
+    /// Ends the fill with nothing, and later requests do not wait for each other. What is stale by now has been
     /// replaced by something that may not be stored, unless the origin only failed.
     fn refuse_to_store(&mut self, status: StatusCode) {
         let errand = &self.errand;
@@ -521,13 +531,16 @@ impl Pump {
 
     async fn run(mut self) {
         let fill = Arc::clone(&self.fill);
+        // One for all pieces: an origin that trickles must not begin its time anew with each.
+        let patience = self.errand.shared.config.abandoned_wait;
+        let mut abandoned = pin!(fill.abandoned(patience));
         while !self.ended {
             if !fill.room().await {
                 return;
             }
             let frame = tokio::select! {
                 frame = self.body.frame() => frame,
-                () = fill.abandoned(ABANDONED_MAX) => return,
+                () = &mut abandoned => return,
             };
             self.take(frame);
         }

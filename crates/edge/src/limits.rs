@@ -1,7 +1,5 @@
 //! Every bound of this crate that is not a setting. Sizes are bytes unless the name says otherwise.
 
-use std::time::Duration;
-
 /// A request's head: request line and header fields. Longer ones are answered 431, and so are more
 /// than 100 fields, hyper's own limit (setting it would cost an allocation a request).
 pub const HEAD_MAX: usize = 32 << 10;
@@ -27,8 +25,6 @@ pub const FILLING_PERCENT: u64 = 50;
 /// What is held of an answer that is passed through to several readers: beyond it the origin waits
 /// for the slowest.
 pub const PASS_WINDOW: u64 = 1 << 20;
-/// How long a fill goes on when all its readers are gone.
-pub const ABANDONED_MAX: Duration = Duration::from_secs(10);
 /// Frames of an answer's body that are taken at once, before a task is made for the rest.
 pub const INLINE_FRAMES: usize = 16;
 /// Stored bodies are kept in pieces of at least this size, but for the last.

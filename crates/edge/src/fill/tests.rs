@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fractus_func::BodyError;
@@ -68,4 +69,16 @@ fn what_is_too_much_is_passed_on_and_forgotten() {
         let broken = Poll::Ready(Some(Err(BodyError::Stalled)));
         assert_eq!(next(&mut quick), broken);
     }
+}
+
+#[tokio::test]
+async fn a_follower_that_goes_is_missed() {
+    let (fill, _budget) = fill(100);
+    fill.add_follower();
+    let mut abandoned = std::pin::pin!(fill.abandoned(Duration::from_millis(1)));
+    let poll = std::future::poll_fn(|cx| Poll::Ready(abandoned.as_mut().poll(cx)));
+    assert_eq!(poll.await, Poll::Pending);
+    fill.remove_follower();
+    let waited = tokio::time::timeout(Duration::from_secs(20), abandoned).await;
+    assert!(waited.is_ok(), "nobody is left, and nobody said so");
 }

@@ -150,6 +150,32 @@ async fn a_leader_that_goes_within_the_body_does_not_end_it() {
     assert_eq!(follower.get("/x").await.text(), "onetwo");
 }
 
+/// However often something comes of it.
+#[tokio::test]
+async fn a_body_that_nobody_reads_is_given_up() {
+    let (senders, mut bodies) = mpsc::unbounded_channel();
+    let origin = Scripted::plain(move |_, _| {
+        let (sender, body) = channel();
+        senders.send(sender).unwrap();
+        with_body(200, FRESH, body)
+    });
+    let impatient = EdgeConfig {
+        abandoned_wait: Duration::from_millis(100),
+        ..config()
+    };
+    let started = start_with(impatient, origin);
+    let mut clients = ask(&started, 1).await;
+    let sender = bodies.recv().await.unwrap();
+    sender.send(Ok(Bytes::from("one"))).unwrap();
+    clients[0].answer_head().await.unwrap();
+    assert_eq!(clients[0].chunk().await, "one");
+    drop(clients);
+    // Each time that this asks, the origin sends some more.
+    let trickle = || sender.send(Ok(Bytes::from("more"))).is_err();
+    eventually("the body is dropped", trickle).await;
+    assert_eq!(started.edge.stats().entries, 0);
+}
+
 /// Says when it is dropped.
 struct Bell(Arc<AtomicBool>);
 
