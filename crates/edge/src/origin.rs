@@ -10,12 +10,18 @@ pub trait Origin: fmt::Debug + Send + Sync {
     /// Part of what a cached answer is filed under: answers of one generation are never served for
     /// another, such as those of a function's previous version. Called for every request; must be
     /// cheap and must not block.
+    ///
+    /// It is all that tells origins apart when routes change, so generations are unique among all
+    /// origins that an edge ever gets; a counter that they share makes them so. Two may have the
+    /// same only if they answer alike, as two handles of one function's version do.
     fn generation(&self) -> u64;
 
     /// Answers a request; failures are answers too, with a status, `X-Fractus-Error: CODE` and a
     /// plain text that says what happened.
     ///
-    /// The request's URI is absolute, its hop-by-hop fields are gone and `X-Forwarded-For`,
+    /// The request's URI is absolute, path and query in the normal form of cache keys
+    /// ([`normal_target`](fractus_cache::normal_target): only percent-encodings differ from what the
+    /// client sent), its hop-by-hop fields are gone and `X-Forwarded-For`,
     /// `-Proto` and `-Host` are the edge's. Its body ends with
     /// [`BodyError::Stalled`](fractus_func::BodyError::Stalled) when the client sends nothing for
     /// the edge's stall time; its size is for the origin to limit. The client's going away drops

@@ -1,6 +1,8 @@
 //! A request's way in: what it asks for, whether it may pass, and what an origin is told of it.
 
-use fractus_cache::strip_hop_by_hop;
+use std::borrow::Cow;
+
+use fractus_cache::{normal_target, strip_hop_by_hop};
 use http::header::{EXPECT, FORWARDED, HOST, TRANSFER_ENCODING, VIA};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, request};
@@ -123,10 +125,16 @@ pub(crate) fn written_host(parts: &request::Parts) -> Result<Option<HeaderValue>
     }
 }
 
-/// Path and query of a target; refuses `*` and what is no path.
+/// Path and query of a target, in the normal form of cache keys; refuses `*` and what is no path.
+///
+/// The route is chosen by it, the answer filed under it and the origin asked for it: were one of
+/// them to see the client's own spelling, a client could have an answer stored that is another's.
 pub(crate) fn path_and_query(parts: &request::Parts) -> Result<PathAndQuery, Refusal> {
     match parts.uri.path_and_query() {
-        Some(path) if path.as_str().starts_with('/') => Ok(path.clone()),
+        Some(path) if path.as_str().starts_with('/') => match normal_target(path.as_str()) {
+            Cow::Borrowed(_) => Ok(path.clone()),
+            Cow::Owned(normal) => normal.try_into().or(Err(Refusal::Target)),
+        },
         None if parts.uri.authority().is_some() => Ok(PathAndQuery::from_static("/")),
         _ => Err(Refusal::Target),
     }

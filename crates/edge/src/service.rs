@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use fractus_cache::{
     CacheKey, CacheStatus, Exchange, Forward, Lookup, Timestamp, invalidates, lookup, storable,
+    strip_nominated,
 };
 use fractus_func::{Body, BoxFuture, RequestId};
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LOCATION, EXPIRES, HOST, LOCATION};
@@ -84,8 +85,10 @@ impl Requests {
         if self.connection.is_ambiguous(number) {
             return Err(Refusal::Ambiguous);
         }
-        let (parts, incoming) = request.into_parts();
+        let (mut parts, incoming) = request.into_parts();
         check(&parts)?;
+        // What the origin will not see must not choose among stored answers either.
+        strip_nominated(&mut parts.headers);
         let path = path_and_query(&parts)?;
         let Target { origin, host } = self.target(&parts, path.path())?;
         let asked = Asked {

@@ -1,7 +1,6 @@
 //! What is stored and what is being fetched, in shards. A shard's lock is held for lookups and
 //! changes of its tables only, never while anything is awaited, copied or freed.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, RandomState};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -465,10 +464,8 @@ impl Store {
     /// The slot of a key's path, without host and query. All ways to encode a path share one, since
     /// origins may take them for the same.
     fn slot(&self, key: &CacheKey) -> u32 {
-        let after_scheme = key.as_str().split_once("://").map_or("", |(_, rest)| rest);
-        let path = after_scheme.find('/').map_or("", |at| &after_scheme[at..]);
-        let path = path.split('?').next().unwrap_or_default();
-        let bits = self.hasher.hash_one(&*percent_decoded(path)) & (EPOCH_SLOTS as u64 - 1);
+        let path = key.decoded_path();
+        let bits = self.hasher.hash_one(&*path) & (EPOCH_SLOTS as u64 - 1);
         u32::try_from(bits).expect("slots are counted in 32 bits")
     }
 
@@ -512,27 +509,4 @@ impl Shard {
 /// What an uncacheable key is remembered by.
 fn mark(key: &CacheKey, generation: u64) -> u64 {
     key.hash_value() ^ generation.wrapping_mul(0x9E37_79B9_7F4A_7C15)
-}
-
-fn percent_decoded(path: &str) -> Cow<'_, [u8]> {
-    let Some(first) = path.find('%') else {
-        return Cow::Borrowed(path.as_bytes());
-    };
-    let (mut decoded, mut rest) = (path.as_bytes()[..first].to_vec(), &path.as_bytes()[first..]);
-    while let [byte, after @ ..] = rest {
-        let escaped = after.get(..2).and_then(hex_byte).filter(|_| *byte == b'%');
-        decoded.push(escaped.unwrap_or(*byte));
-        rest = if escaped.is_some() {
-            &after[2..]
-        } else {
-            after
-        };
-    }
-    Cow::Owned(decoded)
-}
-
-fn hex_byte(digits: &[u8]) -> Option<u8> {
-    let value = |digit: u8| char::from(digit).to_digit(16);
-    let (high, low) = (value(digits[0])?, value(digits[1])?);
-    u8::try_from(high << 4 | low).ok()
 }

@@ -5,5 +5,6 @@ mod client;
 mod fill;
 mod input;
 mod origin;
+mod poison;
 mod serving;
 mod start;

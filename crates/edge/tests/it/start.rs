@@ -51,14 +51,22 @@ pub(crate) fn start_with(config: EdgeConfig, origin: Arc<Scripted>) -> Started {
 
 /// All paths below one lead to an origin.
 pub(crate) fn routes(path: &str, origin: &Arc<Scripted>) -> RouteTable<Arc<dyn Origin>> {
-    let mut table: RouteTable<Arc<dyn Origin>> = RouteTable::default();
+    let mut table = RouteTable::default();
+    add_route(&mut table, path, origin);
+    table
+}
+
+pub(crate) fn add_route(
+    table: &mut RouteTable<Arc<dyn Origin>>,
+    path: &str,
+    origin: &Arc<Scripted>,
+) {
     let route = RouteSpec {
         host: None,
         path: path.to_owned(),
     };
     let origin: Arc<dyn Origin> = Arc::clone(origin) as Arc<dyn Origin>;
     table.insert(&route, origin).expect("a free route");
-    table
 }
 
 /// Waits until something holds; fails the test if it does not come to hold.
