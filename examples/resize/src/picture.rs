@@ -8,7 +8,7 @@ use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::codecs::webp::WebPEncoder;
 use image::metadata::Orientation;
 use image::{
-    ColorType, DynamicImage, GenericImageView, ImageDecoder, ImageEncoder, ImageFormat,
+    ColorType, DynamicImage, GenericImageView, ImageDecoder, ImageEncoder, ImageError, ImageFormat,
     ImageReader, Limits,
 };
 
@@ -25,6 +25,10 @@ pub const MAX_PIXELS: u64 = 20_000_000;
 
 /// Largest source, in bytes once decoded: [`MAX_PIXELS`] does not foresee sixteen-bit colours.
 const MAX_DECODED: u64 = 4 * MAX_PIXELS;
+
+const TOO_LARGE: &str =
+    "the picture is too large: at most 20 megapixels and 80 MB decoded are taken";
+const _: () = assert!(MAX_PIXELS == 20_000_000 && MAX_DECODED == 80_000_000);
 
 /// A picture from a lossless source is a drawing up to so many colours; the smallest photograph
 /// has more.
@@ -82,7 +86,10 @@ fn decode(source: &[u8]) -> Result<Source, Refusal> {
             "the picture is broken: its end is missing",
         ));
     }
-    let broken = |error| Refusal::new(422, format!("the picture is broken: {error}"));
+    let broken = |error| match error {
+        ImageError::Limits(_) => Refusal::new(413, TOO_LARGE),
+        error => Refusal::new(422, format!("the picture is broken: {error}")),
+    };
 
     let mut reader = ImageReader::with_format(Cursor::new(source), format);
     let mut limits = Limits::no_limits();
@@ -94,11 +101,8 @@ fn decode(source: &[u8]) -> Result<Source, Refusal> {
     let pixels = u64::from(width) * u64::from(height);
     if pixels > MAX_PIXELS || decoder.total_bytes() > MAX_DECODED {
         let text = format!(
-            "the picture is too large: {width} by {height} pixels, {} bytes decoded; at most {} \
-             megapixels and {} MB are taken",
+            "{TOO_LARGE}; it has {width} by {height} pixels, {} bytes decoded",
             decoder.total_bytes(),
-            MAX_PIXELS / 1_000_000,
-            MAX_DECODED / 1_000_000,
         );
         return Err(Refusal::new(413, text));
     }

@@ -28,7 +28,7 @@ fn a_picture_carries_all_that_a_cache_needs() {
     assert_eq!(header(&reply, "content-length"), Some("300"));
     assert_eq!(
         header(&reply, "cache-control"),
-        Some("public, max-age=86400, stale-while-revalidate=3600")
+        Some("public, max-age=60, stale-while-revalidate=86400")
     );
     assert_eq!(header(&reply, "vary"), Some("Accept"));
     assert_eq!(
