@@ -15,6 +15,19 @@ use crate::durable;
 
 const PRIVATE_DIR: u32 = 0o700;
 const PRIVATE_FILE: u32 = 0o600;
+/// All that the group and others may do.
+const OTHERS: u32 = 0o077;
+/// Of a directory that everyone shares, such as `/tmp`.
+const STICKY: u32 = 0o1000;
+
+/// What a start may leave before there are credentials, and what a new disk has.
+const OURS: [&str; 5] = [
+    "lock",
+    "credentials.json.new",
+    "node.json",
+    "node.json.new",
+    "lost+found",
+];
 
 /// A data directory that this process owns until the value is dropped.
 #[derive(Debug)]
@@ -64,6 +77,17 @@ pub enum DataDirError {
         /// `pid N`, or that it is unknown.
         owner: String,
     },
+    /// It exists and is not a node's.
+    #[error(
+        "{} is no data directory: it is shared or holds other things; choose a new or an empty \
+         one, such as --data {}",
+        path.display(),
+        path.join("fractus-data").display()
+    )]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A file or the directory itself cannot be made, read or written.
     #[error("cannot {action} {}", path.display())]
     Io {
@@ -98,15 +122,14 @@ fn io_error<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> D
 }
 
 impl DataDir {
-    /// Makes the directory if need be and takes it, or says who has it.
+    /// Makes the directory if need be and takes it, or says who has it. One that exists must be
+    /// empty or a node's, and is then closed to everyone else.
     pub(crate) fn open(path: &Path) -> Result<Self, DataDirError> {
-        let create = io_error("create the directory", path);
-        if !path.exists() {
-            let mut builder = DirBuilder::new();
-            builder.recursive(true).mode(PRIVATE_DIR);
-            builder.create(path).map_err(&create)?;
+        if path.exists() {
+            adopt(path)?;
+        } else {
+            make_dir(path)?;
         }
-        fs::set_permissions(path, Permissions::from_mode(PRIVATE_DIR)).map_err(create)?;
         // Listeners change the working directory of nobody, but children might: keep it absolute.
         let path = fs::canonicalize(path).map_err(io_error("resolve", path))?;
         let lock = lock(&path)?;
@@ -121,11 +144,7 @@ impl DataDir {
     /// A folder in it, made if need be.
     pub(crate) fn folder(&self, name: &str) -> Result<PathBuf, DataDirError> {
         let path = self.path.join(name);
-        let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(PRIVATE_DIR);
-        builder
-            .create(&path)
-            .map_err(io_error("create the directory", &path))?;
+        make_dir(&path)?;
         Ok(path)
     }
 
@@ -156,6 +175,47 @@ impl DataDir {
         let path = self.path.join("node.json");
         durable::remove(&path).map_err(io_error("remove", &path))
     }
+}
+
+fn make_dir(path: &Path) -> Result<(), DataDirError> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(PRIVATE_DIR);
+    builder
+        .create(path)
+        .map_err(io_error("create the directory", path))
+}
+
+/// Checks that a directory holds nothing of anybody else's before it is changed.
+fn adopt(path: &Path) -> Result<(), DataDirError> {
+    let mode = fs::metadata(path)
+        .map_err(io_error("look at", path))?
+        .permissions()
+        .mode();
+    if mode & STICKY != 0 || !is_ours(path).map_err(io_error("list", path))? {
+        return Err(DataDirError::Foreign {
+            path: path.to_owned(),
+        });
+    }
+    if mode & OTHERS == 0 {
+        return Ok(());
+    }
+    let private = Permissions::from_mode(mode & 0o7777 & !OTHERS);
+    fs::set_permissions(path, private).map_err(io_error("protect", path))
+}
+
+/// Whether a node has lived here, or nothing is here but what a node would make.
+fn is_ours(path: &Path) -> io::Result<bool> {
+    let is_file = |name: &&str| path.join(name).is_file();
+    if ["credentials.json", "registry.db"].iter().any(is_file) {
+        return Ok(true);
+    }
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name();
+        if !OURS.iter().any(|ours| name == *ours) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn lock(dir: &Path) -> Result<File, DataDirError> {

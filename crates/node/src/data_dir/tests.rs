@@ -26,6 +26,49 @@ fn a_directory_has_one_owner_at_a_time() {
 }
 
 #[test]
+fn what_is_not_ours_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    for (name, mode) in [("home", 0o755), ("tmp", 0o1777), ("var", 0o755)] {
+        fs::create_dir(path(name)).unwrap();
+        fs::set_permissions(path(name), Permissions::from_mode(mode)).unwrap();
+    }
+    fs::write(path("home/letter"), "dear").unwrap();
+    fs::create_dir_all(path("var/lock")).unwrap();
+    fs::create_dir_all(path("var/cache")).unwrap();
+    for (name, before) in [("home", 0o755), ("tmp", 0o777), ("var", 0o755)] {
+        let error = DataDir::open(&path(name)).unwrap_err();
+        assert!(matches!(error, DataDirError::Foreign { .. }), "{error}");
+        let told = error.to_string();
+        assert!(told.contains("--data") && told.contains(name), "{told}");
+        assert_eq!(mode(&path(name)), before, "{name}");
+        assert!(!path(name).join("credentials.json").exists());
+    }
+    assert!(DataDir::open(&path("home/letter")).is_err());
+}
+
+#[test]
+fn what_is_ours_or_empty_is_closed_to_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data");
+    fs::create_dir(&path).unwrap();
+    // The second time it holds credentials, and a file of the user's.
+    for _ in 0..2 {
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        DataDir::open(&path).unwrap().credentials().unwrap();
+        assert_eq!(mode(&path), 0o700);
+        fs::write(path.join("fractus.toml"), "").unwrap();
+    }
+    // Nor is a start that was cut short a hindrance, or credentials that were deleted.
+    fs::remove_file(path.join("fractus.toml")).unwrap();
+    fs::remove_file(path.join("credentials.json")).unwrap();
+    DataDir::open(&path).unwrap();
+    fs::write(path.join("registry.db"), "").unwrap();
+    fs::create_dir(path.join("store")).unwrap();
+    DataDir::open(&path).unwrap();
+}
+
+#[test]
 fn credentials_are_made_once_and_kept_private() {
     let dir = tempfile::tempdir().unwrap();
     let made = DataDir::open(dir.path()).unwrap().credentials().unwrap();
