@@ -64,8 +64,9 @@ pub(crate) struct Artifacts {
     runtime: Arc<dyn Runtime>,
     /// The runtime's fingerprint as part of a file name.
     fingerprint: String,
-    compiling: Semaphore,
-    uploads: AtomicU64,
+    compiling: Arc<Semaphore>,
+    /// Numbers the files that have no final name yet.
+    temporaries: AtomicU64,
 }
 
 /// An artifact that is there in both forms.
@@ -81,6 +82,14 @@ pub(crate) struct Compiled {
     pub(crate) compiled_size: u64,
     /// How long the compilation took; 0 when it was done before.
     pub(crate) compile_ms: u64,
+}
+
+/// What a compilation may make do with.
+#[derive(Clone, Copy, Debug)]
+enum Reuse {
+    /// A compiled form that is there.
+    Found,
+    Nothing,
 }
 
 /// An artifact that cannot be taken, compiled or found.
@@ -131,7 +140,8 @@ fn io_error<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> A
 }
 
 impl Artifacts {
-    /// The artifacts in `folder`, compiled by `runtime`. Removes what uploads left unfinished.
+    /// The artifacts in `folder`, compiled by `runtime`. Removes what uploads and
+    /// compilations left unfinished.
     pub(crate) fn open(folder: PathBuf, runtime: Arc<dyn Runtime>) -> Result<Self, ArtifactError> {
         let plain = |c: char| {
             if c.is_ascii_alphanumeric() || c == '-' {
@@ -145,8 +155,8 @@ impl Artifacts {
             folder,
             runtime,
             fingerprint,
-            compiling: Semaphore::new(COMPILATIONS),
-            uploads: AtomicU64::new(0),
+            compiling: Arc::new(Semaphore::new(COMPILATIONS)),
+            temporaries: AtomicU64::new(0),
         };
         artifacts.sweep(|path| {
             let extension = path.extension();
@@ -198,10 +208,16 @@ impl Artifacts {
             .map(|file| file.len())
     }
 
+    /// A name for a file of `artifact` that no other has; [`Artifacts::open`] removes what a crash
+    /// leaves under it.
+    fn temporary(&self, artifact: Digest) -> PathBuf {
+        let number = self.temporaries.fetch_add(1, Ordering::Relaxed);
+        self.folder.join(format!("{artifact}.{number}.new"))
+    }
+
     /// Begins to take an artifact.
     pub(crate) async fn upload(&self, artifact: Digest) -> Result<Upload, ArtifactError> {
-        let number = self.uploads.fetch_add(1, Ordering::Relaxed);
-        let path = self.folder.join(format!("{artifact}.{number}.upload"));
+        let path = self.temporary(artifact);
         let file = File::create_new(&path).await;
         let file = file.map_err(io_error("create", &path))?;
         Ok(Upload {
@@ -216,12 +232,21 @@ impl Artifacts {
 
     /// Compiles an artifact unless that was done before.
     pub(crate) async fn compile(&self, artifact: Digest) -> Result<Compiled, ArtifactError> {
-        let permit = self.compiling.acquire().await;
-        let _permit = permit.or(Err(ArtifactError::Gone))?;
+        self.compiled_by(artifact, Reuse::Found).await
+    }
+
+    /// Compiles an artifact in any case, in place of a compiled form that cannot be loaded.
+    pub(crate) async fn compile_anew(&self, artifact: Digest) -> Result<Compiled, ArtifactError> {
+        self.compiled_by(artifact, Reuse::Nothing).await
+    }
+
+    async fn compiled_by(&self, artifact: Digest, reuse: Reuse) -> Result<Compiled, ArtifactError> {
+        let permit = Arc::clone(&self.compiling).acquire_owned().await;
+        let permit = permit.or(Err(ArtifactError::Gone))?;
         let size = self.size(artifact).ok_or_else(|| ArtifactError::Missing {
             artifact: artifact.to_string(),
         })?;
-        if let Some(compiled_size) = self.compiled_size(artifact) {
+        if let (Reuse::Found, Some(compiled_size)) = (reuse, self.compiled_size(artifact)) {
             return Ok(Compiled {
                 size,
                 compiled_size,
@@ -229,9 +254,14 @@ impl Artifacts {
             });
         }
         let (source, target) = (self.wasm(artifact), self.compiled(artifact));
+        let temporary = Temporary(self.temporary(artifact));
         let runtime = Arc::clone(&self.runtime);
         let begin = Instant::now();
-        let work = move || compile(runtime.as_ref(), &source, &target);
+        let work = move || {
+            // A compilation cannot be broken off: it counts until its end, whoever goes away.
+            let _permit = permit;
+            compile(runtime.as_ref(), &source, &temporary.0, &target)
+        };
         let done = tokio::task::spawn_blocking(work).await;
         let compiled_size = done.unwrap_or(Err(ArtifactError::Gone))?;
         Ok(Compiled {
@@ -250,10 +280,15 @@ impl Artifacts {
     }
 }
 
-fn compile(runtime: &dyn Runtime, source: &Path, target: &Path) -> Result<u64, ArtifactError> {
+fn compile(
+    runtime: &dyn Runtime,
+    source: &Path,
+    temporary: &Path,
+    target: &Path,
+) -> Result<u64, ArtifactError> {
     let artifact = fs::read(source).map_err(io_error("read", source))?;
     let compiled = runtime.compile(&artifact).map_err(ArtifactError::Invalid)?;
-    durable::replace(target, &compiled, 0o600).map_err(io_error("write", target))?;
+    durable::write(temporary, target, &compiled, 0o600).map_err(io_error("write", target))?;
     Ok(compiled.len() as u64)
 }
 

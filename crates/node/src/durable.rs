@@ -10,14 +10,19 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let temporary = path.with_added_extension("new");
     // A leftover of a crash may have another mode.
     remove(&temporary)?;
+    write(&temporary, path, bytes, mode)
+}
+
+/// Writes a file under the name `temporary`, which nothing has, and then gives it the name `path`.
+pub(crate) fn write(temporary: &Path, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(mode)
-        .open(&temporary)?;
+        .open(temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    publish(&temporary, path)
+    publish(temporary, path)
 }
 
 /// Gives a file whose bytes are synced already its final name.

@@ -1,8 +1,10 @@
 //! A runtime for tests: its guests wait at a gate, and tell whether they are still there.
 
+use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use fractus_func::{
@@ -27,6 +29,12 @@ pub(crate) struct Shared {
     pub(crate) loads: AtomicUsize,
     /// Guests that run now.
     pub(crate) running: AtomicUsize,
+    /// Compilations begun and ended.
+    pub(crate) compilations: (AtomicUsize, AtomicUsize),
+    /// If set, a compilation ends when it gets a message.
+    pub(crate) compile_gate: Mutex<Option<Receiver<()>>>,
+    /// Times that somebody asked for a program, also in vain.
+    pub(crate) load_attempts: AtomicUsize,
 }
 
 impl Default for FakeRuntime {
@@ -38,6 +46,8 @@ impl Default for FakeRuntime {
 impl FakeRuntime {
     /// An artifact that does not compile.
     pub(crate) const INVALID: &[u8] = b"invalid";
+    /// A compiled form that cannot be loaded.
+    pub(crate) const TORN: &[u8] = b"torn";
 
     pub(crate) fn with_fingerprint(fingerprint: &str) -> Self {
         Self {
@@ -46,6 +56,9 @@ impl FakeRuntime {
                 gate: Semaphore::new(0),
                 loads: AtomicUsize::new(0),
                 running: AtomicUsize::new(0),
+                compilations: Default::default(),
+                compile_gate: Mutex::default(),
+                load_attempts: AtomicUsize::new(0),
             }),
         }
     }
@@ -60,14 +73,20 @@ impl Runtime for FakeRuntime {
         if artifact == Self::INVALID {
             return Err(CompileError::NotWasm);
         }
+        self.shared.compilations.0.fetch_add(1, Ordering::SeqCst);
+        if let Some(gate) = &*self.shared.compile_gate.lock().expect("no panic before") {
+            gate.recv().expect("the test opens the gate");
+        }
+        self.shared.compilations.1.fetch_add(1, Ordering::SeqCst);
         Ok(artifact.to_owned())
     }
 
     fn load(&self, compiled: &Path) -> Result<Arc<dyn Program>, LoadError> {
-        if !compiled.exists() {
+        self.shared.load_attempts.fetch_add(1, Ordering::SeqCst);
+        if fs::read(compiled).map_or(true, |bytes| bytes == Self::TORN) {
             return Err(LoadError {
                 path: compiled.display().to_string(),
-                reason: "absent".to_owned(),
+                reason: "absent or torn".to_owned(),
             });
         }
         self.shared.loads.fetch_add(1, Ordering::SeqCst);

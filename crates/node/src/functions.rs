@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use fractus_func::{Body, Call, CallError, FunctionName, LoadError, Outcome, RequestId, Runtime};
-use fractus_stdx::ErrorChain;
+use fractus_func::{Body, Call, CallError, FunctionName, Outcome, Program, RequestId, Runtime};
 use http::header::CONTENT_LENGTH;
 
 use crate::artifacts::Artifacts;
+use crate::functions::function::Unloadable;
 use crate::functions::visit::{Seat, Visit};
 use crate::limits::{PROGRAM_IDLE_MS, PROGRAMS_LOADED_MAX};
 use crate::logs::Logs;
@@ -77,8 +77,13 @@ impl Functions {
         deployed: NewVersion,
         desk: Arc<Desk>,
     ) -> Arc<Function> {
-        let generation = self.generations.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Function::new(number, generation, deployed, desk))
+        Arc::new(Function::new(number, self.generation(), deployed, desk))
+    }
+
+    /// A number that no other origin of the edge has, be it a function's version or not: what the
+    /// edge keeps of one never answers for another.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generations.fetch_add(1, Ordering::Relaxed)
     }
 
     /// What all calls share.
@@ -132,13 +137,9 @@ impl Functions {
         visit.take(Seat { place, instance });
         let queue_us = visit.elapsed_us();
         let begin = Instant::now();
-        let (program, was_loaded) = match self.program(function).await {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::error!(function = %function.name(), error = %ErrorChain(&error), "load");
-                let message = "the function could not be loaded; the node's log says why";
-                return Err(visit.refuse(Outcome::StartFailed, message.to_owned()));
-            }
+        let Ok((program, was_loaded)) = self.program(function).await else {
+            let message = "the function could not be loaded; the node's log says why".to_owned();
+            return Err(visit.refuse(Outcome::StartFailed, message));
         };
         let load_us = if was_loaded { 0 } else { micros(begin).max(1) };
         let call = Call {
@@ -155,7 +156,7 @@ impl Functions {
     async fn program(
         &self,
         function: &Arc<Function>,
-    ) -> Result<(Arc<dyn fractus_func::Program>, bool), LoadError> {
+    ) -> Result<(Arc<dyn Program>, bool), Unloadable> {
         if let Some(program) = function.loaded() {
             return Ok((program, true));
         }

@@ -5,9 +5,9 @@
 //! the wall clock, the listeners and the order of things. Starting: take the data directory, make
 //! or read the credentials, bind the listeners, open the store (which recovers), the registry, the
 //! runtime and the artifacts, compile what another version compiled, make the edge's routes, serve,
-//! and at last announce the addresses in `node.json`. Stopping goes the other way: health turns
-//! bad, the edge drains, the admin API ends, counters and logs are written down, the directory is
-//! given back.
+//! announce the addresses in `node.json`, and at last serve the admin API. Stopping goes the other
+//! way: health turns bad, the edge drains, the admin API ends, counters and logs are written down,
+//! the directory is given back.
 //!
 //! **What it is not.** No algorithm that a core could hold: who may run and wait is
 //! [`fractus_func::Pool`]'s decision, what is cached `fractus-cache`'s, how bytes last

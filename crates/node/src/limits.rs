@@ -16,6 +16,8 @@ pub const VERSIONS_KEPT: u64 = 10;
 pub const PROGRAMS_LOADED_MAX: usize = 256;
 /// A program that was not called for so long leaves memory.
 pub const PROGRAM_IDLE_MS: u64 = 300_000;
+/// A program that could not be loaded is not tried again within this time.
+pub const LOAD_RETRY_MS: u64 = 5_000;
 /// How often idle programs are looked for and counters are written down.
 pub const SWEEP_MS: u64 = 5_000;
 /// Instances of all functions at once.
@@ -51,6 +53,10 @@ pub const CONTROL_BODY_MAX: usize = 1 << 20;
 pub const CONTROL_GRACE_MS: u64 = 1_000;
 /// Calls whose answers are sent are counted within this time when the node stops.
 pub const SETTLE_MS: u64 = 1_000;
+/// Objects of a bucket that are counted for an answer; beyond, the count is a lower bound.
+pub const COUNTED_PER_BUCKET_MAX: usize = 10_000;
+/// Objects that are counted for one answer.
+pub const COUNTED_MAX: usize = 100_000;
 /// Threads that serve the api and admin listeners.
 pub const CONTROL_THREADS: usize = 2;
 
@@ -60,6 +66,8 @@ const _: () = assert!(LOG_FILE_MAX > 2 * fractus_func::limits::LOG_LINE_MAX as u
 /// Connections of outgoing HTTP to public addresses at once, idle ones included; as many again go
 /// to private ones, where upstreams mostly are.
 pub const OUTBOUND_CONNECTIONS_MAX: usize = 1_024;
+/// Connections of one function at once, of those above.
+pub const OUTBOUND_FUNCTION_CONNECTIONS_MAX: usize = 64;
 /// Idle connections that are kept for the next request to the same scheme, host and port.
 pub const OUTBOUND_IDLE_MAX: usize = 64;
 /// An idle connection is closed after this time.
@@ -68,6 +76,8 @@ pub const OUTBOUND_IDLE_MS: u64 = 15_000;
 pub const OUTBOUND_CONNECT_MS: u64 = 5_000;
 /// An answer's head comes within this time after the request was sent or its body last moved.
 pub const OUTBOUND_HEAD_MS: u64 = 60_000;
+/// A request's body is sent within this time, however it moves. A function's own timeout is shorter.
+pub const OUTBOUND_UPLOAD_MS: u64 = 3_600_000;
 /// Next bytes of an answer's body come within this time.
 pub const OUTBOUND_STALL_MS: u64 = 60_000;
 /// Largest head of an answer, and the most that is read ahead of its reader.

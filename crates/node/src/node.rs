@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fractus_blob::Store;
-use fractus_edge::{Edge, EdgeConfig, Origin, ServeError, Serving};
+use fractus_edge::{Edge, EdgeConfig, ServeError, Serving};
 use fractus_func::Runtime;
 use fractus_stdx::ErrorChain;
 use fractus_wasm::{WasmConfig, WasmRuntime};
@@ -18,14 +18,13 @@ use crate::admin::{self, Admin};
 use crate::api;
 use crate::artifacts::{ArtifactError, Artifacts};
 use crate::clock::now_ms;
-use crate::config::{Config, Upstream};
+use crate::config::Config;
 use crate::control::{Control, DeployError};
 use crate::data_dir::{Addresses, Credentials, DataDir, DataDirError};
 use crate::functions::{Budget, Functions, Services};
 use crate::limits::{CONTROL_GRACE_MS, CONTROL_THREADS, SETTLE_MS, SWEEP_MS};
 use crate::listener::{self, Listener, Served};
 use crate::logs::Logs;
-use crate::origin::{BucketOrigin, UpstreamOrigin};
 use crate::outbound::{Outbound, OutboundConfig};
 use crate::registry::{Registry, RegistryError};
 use crate::routes::Fixed;
@@ -146,6 +145,9 @@ impl Node {
             .edge()
             .serve(listeners.edge)
             .map_err(StartError::Serve)?;
+        let handle = runtime.handle();
+        let api = listener::serve(handle, listeners.api, api::router());
+        let api = api.map_err(StartError::Threads)?;
         let service = Arc::new(Admin {
             control,
             token: credentials.admin_token,
@@ -154,16 +156,19 @@ impl Node {
             started_ms,
             draining: watch::Sender::new(false),
         });
-        let handle = runtime.handle();
+        // Whoever is told by the admin listener that the node is ready finds it announced.
+        data.announce(&listeners.addresses)?;
         let router = admin::router(Arc::clone(&service));
         let admin = listener::serve(handle, listeners.admin, router);
-        let api = listener::serve(handle, listeners.api, api::router());
+        let admin = admin.or_else(|error| {
+            data.withdraw()?;
+            Err(StartError::Threads(error))
+        })?;
         runtime.spawn(maintain(Arc::clone(&service.control)));
-        data.announce(&listeners.addresses)?;
         Ok(Self {
             edge,
-            api: api.map_err(StartError::Threads)?,
-            admin: admin.map_err(StartError::Threads)?,
+            api,
+            admin,
             service,
             drain,
             runtime,
@@ -273,29 +278,20 @@ fn assemble(
     let wasm: Arc<dyn Runtime> = Arc::new(WasmRuntime::new(&wasm).map_err(StartError::Runtime)?);
     let artifacts = Artifacts::open(data.folder("artifacts")?, Arc::clone(&wasm))?;
     let outbound = Outbound::new(store.clone(), &OutboundConfig::default());
-    let functions = Functions::new(Services {
+    let functions = Arc::new(Functions::new(Services {
         runtime: wasm,
         artifacts: Arc::new(artifacts),
         outbound: outbound.clone(),
         logs: Logs::open(data.folder("logs")?).map_err(StartError::Threads)?,
         usage: Usage::default(),
         budget: Arc::new(Budget::new(config.instances, config.guest_memory_bytes)),
-    });
+    }));
     let edge = Edge::new(EdgeConfig {
         threads: config.threads,
         cache_bytes: config.cache_bytes,
         ..EdgeConfig::default()
     });
-    let upstreams = config.upstreams.into_iter().map(|upstream| {
-        let Upstream { route, url } = upstream;
-        let origin = UpstreamOrigin::new(outbound.clone(), &route.path, url);
-        (route, Arc::new(origin) as Arc<dyn Origin>)
-    });
-    let fixed = Fixed {
-        buckets: Arc::new(BucketOrigin::new(store.clone())),
-        upstreams: upstreams.collect(),
-    };
-    let functions = Arc::new(functions);
+    let fixed = Fixed::new(&functions, &store, &outbound, config.upstreams);
     Ok(Arc::new(Control::new(
         functions,
         registry,

@@ -9,9 +9,10 @@
 //! 2. For each connection, the name is resolved once, each address is classed ([`address`]), and
 //!    the connection goes to an address that passed ([`connect`]); nothing resolves it again.
 //!
-//! Connections are shared, and still no function rides on another's rights: there is one pool for
-//! each reach, and a pool hands a connection only to requests for the same scheme, host and port.
-//! So whatever a request gets was made for the very host that its own policy allowed (1), under the
+//! No function rides on another's rights or takes all connections: a version of a function has
+//! pools of its own ([`Lane`]), one for each reach, which hold so many of the node's connections and
+//! no more. A pool hands a connection only to requests for the same scheme, host and port. So
+//! whatever a request gets was made for the very host that its own policy allowed (1), under the
 //! very reach it has (2). A connection to a private address lies in the private pool, and only a
 //! policy that names this host in `private_hosts` leads there, whatever `hosts` says.
 //!
@@ -25,19 +26,19 @@ mod policy;
 mod store;
 
 use std::future::ready;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use fractus_blob::Store;
-use fractus_func::{Body, BoxFuture, OutboundError};
+use fractus_func::{Access, Body, BoxFuture, OutboundError};
 use http::{Method, Request, Response};
 
 use self::client::Client;
-use self::connect::{Connector, Resolve, SystemResolver};
-pub(crate) use self::policy::Policy;
-use self::policy::{Reach, Target};
+use self::connect::{Connector, Places, Resolve, SystemResolver};
+use self::policy::{Policy, Reach, Target};
 use crate::limits::{
-    OUTBOUND_CONNECT_MS, OUTBOUND_CONNECTIONS_MAX, OUTBOUND_HEAD_MS, OUTBOUND_STALL_MS,
+    OUTBOUND_CONNECT_MS, OUTBOUND_CONNECTIONS_MAX, OUTBOUND_FUNCTION_CONNECTIONS_MAX,
+    OUTBOUND_HEAD_MS, OUTBOUND_STALL_MS, OUTBOUND_UPLOAD_MS,
 };
 
 /// Bounds of outgoing HTTP; the default is right for a node.
@@ -45,10 +46,14 @@ use crate::limits::{
 pub(crate) struct OutboundConfig {
     /// Connections to public addresses at once, and as many to private ones.
     pub(crate) connections: usize,
+    /// Of those, the connections of one function.
+    pub(crate) function_connections: usize,
     /// A connection is made within this time.
     pub(crate) connect: Duration,
     /// An answer's head comes within this time after the request's body last moved.
     pub(crate) head: Duration,
+    /// A request's body is sent within this time.
+    pub(crate) upload: Duration,
     /// Next bytes of an answer's body come within this time.
     pub(crate) stall: Duration,
 }
@@ -57,8 +62,10 @@ impl Default for OutboundConfig {
     fn default() -> Self {
         Self {
             connections: OUTBOUND_CONNECTIONS_MAX,
+            function_connections: OUTBOUND_FUNCTION_CONNECTIONS_MAX,
             connect: Duration::from_millis(OUTBOUND_CONNECT_MS),
             head: Duration::from_millis(OUTBOUND_HEAD_MS),
+            upload: Duration::from_millis(OUTBOUND_UPLOAD_MS),
             stall: Duration::from_millis(OUTBOUND_STALL_MS),
         }
     }
@@ -68,8 +75,31 @@ impl Default for OutboundConfig {
 #[derive(Clone, Debug)]
 pub(crate) struct Outbound {
     store: Store,
-    public: Client,
-    private: Client,
+    config: OutboundConfig,
+    public: Connector,
+    private: Connector,
+    /// Of upstreams.
+    forwarding: Client,
+}
+
+/// A function's way out: what it may reach, and connections of its own, made when it first needs
+/// them.
+#[derive(Debug, Default)]
+pub(crate) struct Lane {
+    policy: Policy,
+    places: OnceLock<Places>,
+    public: OnceLock<Client>,
+    private: OnceLock<Client>,
+}
+
+impl Lane {
+    /// A way to what a manifest allows.
+    pub(crate) fn new(access: &Access) -> Self {
+        Self {
+            policy: Policy::new(access),
+            ..Self::default()
+        }
+    }
 }
 
 impl Outbound {
@@ -79,19 +109,33 @@ impl Outbound {
     }
 
     fn with_resolver(store: Store, config: &OutboundConfig, resolver: &Arc<dyn Resolve>) -> Self {
-        let client = |reach| Client::new(Connector::new(reach, config, resolver), config);
+        let private = Connector::new(Reach::Private, config, resolver);
         Self {
             store,
-            public: client(Reach::Public),
-            private: client(Reach::Private),
+            config: config.clone(),
+            public: Connector::new(Reach::Public, config, resolver),
+            forwarding: Client::new(private.clone(), config),
+            private,
         }
     }
 
-    /// Sends a function's request to where `policy` lets it. Hop-by-hop fields and Host are removed
+    fn client<'a>(&self, lane: &'a Lane, reach: Reach) -> &'a Client {
+        let (client, connector) = match reach {
+            Reach::Public => (&lane.public, &self.public),
+            Reach::Private => (&lane.private, &self.private),
+        };
+        client.get_or_init(|| {
+            let limit = self.config.function_connections;
+            let own = lane.places.get_or_init(|| Places::new(limit, "a function"));
+            Client::new(connector.within(own.clone()), &self.config)
+        })
+    }
+
+    /// Sends a function's request to where its policy lets it. Hop-by-hop fields and Host are removed
     /// from the request, hop-by-hop fields from the answer.
     pub(crate) fn send(
         &self,
-        policy: &Policy,
+        lane: &Lane,
         request: Request<Body>,
     ) -> BoxFuture<'static, Result<Response<Body>, OutboundError>> {
         let target = match Target::of(request.uri()) {
@@ -99,15 +143,14 @@ impl Outbound {
             Err(error) => return Box::pin(ready(Err(error))),
         };
         if store::is_store(&target) {
-            return store::answer(&self.store, policy, &target, request);
+            return store::answer(&self.store, &lane.policy, &target, request);
         }
         if request.method() == Method::CONNECT {
             let why = "functions open no tunnels; use another method than CONNECT".to_owned();
             return Box::pin(ready(Err(target.denied(why))));
         }
-        match policy.reach(&target) {
-            Ok(Reach::Public) => self.public.send(target, request),
-            Ok(Reach::Private) => self.private.send(target, request),
+        match lane.policy.reach(&target) {
+            Ok(reach) => self.client(lane, reach).send(target, request),
             Err(error) => Box::pin(ready(Err(error))),
         }
     }
@@ -118,7 +161,7 @@ impl Outbound {
         request: Request<Body>,
     ) -> BoxFuture<'static, Result<Response<Body>, OutboundError>> {
         match Target::of(request.uri()) {
-            Ok(target) => self.private.send(target, request),
+            Ok(target) => self.forwarding.send(target, request),
             Err(error) => Box::pin(ready(Err(error))),
         }
     }

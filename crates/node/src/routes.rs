@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use fractus_blob::Store;
 use fractus_edge::Origin;
 use fractus_func::{FunctionName, Manifest, RouteSpec, RouteTable, RouteTableError};
 
+use crate::config::Upstream;
 use crate::functions::{Function, Functions};
-use crate::origin::FunctionOrigin;
+use crate::origin::{BucketOrigin, FunctionOrigin, UpstreamOrigin};
+use crate::outbound::Outbound;
 
 /// The edge's route table.
 pub(crate) type Table = RouteTable<Arc<dyn Origin>>;
@@ -20,6 +23,26 @@ pub(crate) struct Fixed {
     pub(crate) buckets: Arc<dyn Origin>,
     /// Servers elsewhere.
     pub(crate) upstreams: Vec<(RouteSpec, Arc<dyn Origin>)>,
+}
+
+impl Fixed {
+    /// All that the configuration gives, each with a generation of its own.
+    pub(crate) fn new(
+        functions: &Functions,
+        store: &Store,
+        outbound: &Outbound,
+        upstreams: Vec<Upstream>,
+    ) -> Self {
+        let upstreams = upstreams.into_iter().map(|Upstream { route, url }| {
+            let generation = functions.generation();
+            let origin = UpstreamOrigin::new(outbound.clone(), &route.path, url, generation);
+            (route, Arc::new(origin) as Arc<dyn Origin>)
+        });
+        Self {
+            upstreams: upstreams.collect(),
+            buckets: Arc::new(BucketOrigin::new(store.clone(), functions.generation())),
+        }
+    }
 }
 
 fn route(host: Option<String>, path: String) -> RouteSpec {

@@ -1,7 +1,10 @@
 use std::collections::BTreeSet;
 use std::fs;
+use std::future::poll_fn;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+use std::task::Poll;
 
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
@@ -70,10 +73,55 @@ async fn an_upload_that_is_wrong_or_given_up_leaves_nothing() {
     drop(upload);
     assert_eq!(files(&dir), 0);
 
-    fs::write(dir.path().join("ab.7.upload"), "left by a crash").unwrap();
+    fs::write(dir.path().join("ab.7.new"), "left by a crash").unwrap();
     fs::write(dir.path().join("ab.f.compiled.new"), "left by a crash").unwrap();
     open(dir.path(), FakeRuntime::default());
     assert_eq!(files(&dir), 0);
+}
+
+#[tokio::test]
+async fn a_compilation_that_nobody_awaits_still_counts_and_is_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = FakeRuntime::default();
+    let artifacts = open(dir.path(), runtime.clone());
+    let [one, two] = [put(&artifacts, b"one").await, put(&artifacts, b"two").await];
+    let (open_gate, gate) = mpsc::channel();
+    *runtime.shared.compile_gate.lock().unwrap() = Some(gate);
+    let (begun, ended) = &runtime.shared.compilations;
+    {
+        let mut given_up = Box::pin(artifacts.compile(one));
+        poll_fn(|context| {
+            assert!(given_up.as_mut().poll(context).is_pending());
+            context.waker().wake_by_ref();
+            match begun.load(Ordering::SeqCst) {
+                0 => Poll::Pending,
+                _ => Poll::Ready(()),
+            }
+        })
+        .await;
+    }
+    assert_eq!(artifacts.compiling.available_permits(), 0);
+    open_gate.send(()).unwrap();
+    // It was compiled once, for whoever asks next.
+    assert_eq!(artifacts.compile(one).await.unwrap().compile_ms, 0);
+    assert_eq!(begun.load(Ordering::SeqCst), 1);
+    open_gate.send(()).unwrap();
+    artifacts.compile(two).await.unwrap();
+    assert_eq!(ended.load(Ordering::SeqCst), 2);
+    assert_eq!(files(&dir), 4, "nothing is left over");
+}
+
+#[tokio::test]
+async fn a_damaged_compiled_form_is_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let artifacts = open(dir.path(), FakeRuntime::default());
+    let artifact = put(&artifacts, b"whole").await;
+    fs::write(artifacts.compiled(artifact), FakeRuntime::TORN).unwrap();
+    artifacts.compile(artifact).await.unwrap();
+    assert_eq!(fs::read(artifacts.compiled(artifact)).unwrap(), b"torn");
+    artifacts.compile_anew(artifact).await.unwrap();
+    assert_eq!(fs::read(artifacts.compiled(artifact)).unwrap(), b"whole");
+    assert_eq!(files(&dir), 2);
 }
 
 #[tokio::test]

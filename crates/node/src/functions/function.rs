@@ -2,12 +2,15 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use fractus_func::{FunctionName, LoadError, Manifest, Program};
+use fractus_stdx::ErrorChain;
 
 use crate::clock::now_ms;
 use crate::functions::{Desk, Services};
-use crate::outbound::Policy;
+use crate::limits::LOAD_RETRY_MS;
+use crate::outbound::Lane;
 use crate::registry::NewVersion;
 
 /// A deployed version. The edge's routes hold it, and each call of it does.
@@ -17,14 +20,22 @@ pub(crate) struct Function {
     generation: u64,
     deployed: NewVersion,
     env: Vec<(String, String)>,
-    policy: Policy,
+    lane: Lane,
     /// Shared by the versions of a function.
     desk: Arc<Desk>,
     program: Mutex<Option<Arc<dyn Program>>>,
     /// Held while the program is loaded, by the one who loads it.
     pub(super) loading: Arc<tokio::sync::Mutex<()>>,
+    /// When loading it failed for the last time.
+    failed: Mutex<Option<Instant>>,
     called_ms: AtomicU64,
 }
+
+/// The program cannot be had; the log says why.
+#[derive(Debug)]
+pub(super) struct Unloadable;
+
+const LOAD_RETRY: Duration = Duration::from_millis(LOAD_RETRY_MS);
 
 impl Function {
     /// Version `number` of a function, whose calls arrive at `desk`.
@@ -34,11 +45,12 @@ impl Function {
             number,
             generation,
             env: env.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
-            policy: Policy::new(&deployed.manifest.access),
+            lane: Lane::new(&deployed.manifest.access),
             deployed,
             desk,
             program: Mutex::default(),
             loading: Arc::default(),
+            failed: Mutex::default(),
             called_ms: AtomicU64::new(0),
         }
     }
@@ -73,9 +85,9 @@ impl Function {
         &self.env
     }
 
-    /// What its guests may reach.
-    pub(super) fn policy(&self) -> &Policy {
-        &self.policy
+    /// The way out of its guests.
+    pub(super) fn lane(&self) -> &Lane {
+        &self.lane
     }
 
     /// Where its calls arrive.
@@ -87,35 +99,70 @@ impl Function {
         self.program.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn failed(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Its program, if it is in memory.
     pub(crate) fn loaded(&self) -> Option<Arc<dyn Program>> {
         self.program().clone()
     }
 
-    /// Loads the program, once however many ask, and also when all who asked went away.
+    /// Loads the program, once however many ask, and also when all who asked went away. A compiled
+    /// form that cannot be loaded is compiled once more; what cannot be loaded then is not tried
+    /// again for [`LOAD_RETRY_MS`].
     pub(super) async fn load(
         self: &Arc<Self>,
         services: &Arc<Services>,
-    ) -> Result<Arc<dyn Program>, LoadError> {
+    ) -> Result<Arc<dyn Program>, Unloadable> {
         let turn = Arc::clone(&self.loading).lock_owned().await;
         if let Some(program) = self.loaded() {
             return Ok(program);
         }
+        if self.failed().is_some_and(|at| at.elapsed() < LOAD_RETRY) {
+            return Err(Unloadable);
+        }
         let (function, services) = (Arc::clone(self), Arc::clone(services));
+        let work = async move {
+            let _turn = turn;
+            let loaded = function.load_or_mend(&services).await;
+            match &loaded {
+                Ok(program) => *function.program() = Some(Arc::clone(program)),
+                Err(_) => *function.failed() = Some(Instant::now()),
+            }
+            loaded
+        };
+        // The task fails only when the node stops.
+        tokio::spawn(work).await.unwrap_or(Err(Unloadable))
+    }
+
+    async fn load_or_mend(&self, services: &Arc<Services>) -> Result<Arc<dyn Program>, Unloadable> {
+        let name = self.name();
+        let why = match self.read(services).await? {
+            Ok(program) => return Ok(program),
+            Err(error) => error,
+        };
+        tracing::warn!(function = %name, error = %ErrorChain(&why), "compiled anew");
+        let compiled = services.artifacts.compile_anew(self.deployed.artifact);
+        if let Err(error) = compiled.await {
+            tracing::error!(function = %name, error = %ErrorChain(&error), "compile");
+            return Err(Unloadable);
+        }
+        self.read(services).await?.map_err(|error| {
+            tracing::error!(function = %name, error = %ErrorChain(&error), "load");
+            Unloadable
+        })
+    }
+
+    /// Loads what is compiled, where blocking is allowed.
+    async fn read(
+        &self,
+        services: &Arc<Services>,
+    ) -> Result<Result<Arc<dyn Program>, LoadError>, Unloadable> {
+        let services = Arc::clone(services);
         let path = services.artifacts.compiled(self.deployed.artifact);
-        let file = path.clone();
-        let work = move || {
-            let program = services.runtime.load(&file)?;
-            *function.program() = Some(Arc::clone(&program));
-            drop(turn);
-            Ok(program)
-        };
-        let gone = |_| LoadError {
-            path: path.display().to_string(),
-            reason: "the node is shutting down".to_owned(),
-        };
-        let done = tokio::task::spawn_blocking(work).await;
-        done.map_err(gone)?
+        let work = move || services.runtime.load(&path);
+        tokio::task::spawn_blocking(work).await.or(Err(Unloadable))
     }
 
     /// Drops the program; running calls keep theirs. Tells whether it was loaded.

@@ -1,26 +1,29 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fractus_blob::Store;
 use fractus_func::limits::QUEUE_MAX;
-use fractus_func::{Body, BoxFuture, CallError, Manifest, Outcome, RequestId};
+use fractus_func::{Body, BoxFuture, CallError, Manifest, Outcome, RequestId, RouteSpec};
 use http_body_util::{BodyExt, Empty};
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use super::{Budget, Desk, Function, Functions, Services};
 use crate::artifacts::{Artifacts, Digest};
 use crate::clock::now_ms;
+use crate::config::Upstream;
 use crate::fake::FakeRuntime;
-use crate::limits::PROGRAM_IDLE_MS;
+use crate::limits::{LOAD_RETRY_MS, PROGRAM_IDLE_MS};
 use crate::logs::Logs;
 use crate::outbound::{Outbound, OutboundConfig};
 use crate::registry::NewVersion;
+use crate::routes::Fixed;
 use crate::usage::{Usage, UsageQuery};
 
 type Answer = Result<http::Response<Body>, CallError>;
@@ -327,11 +330,60 @@ async fn a_program_that_cannot_be_loaded_fails_its_calls_alone() {
         Digest([2; 32]),
         Some(bench.function.desk()),
     );
-    let error = bench.call_of(&broken, request()).await.unwrap_err();
-    assert_eq!(error.outcome, Outcome::StartFailed);
+    for _ in 0..3 {
+        let error = bench.call_of(&broken, request()).await.unwrap_err();
+        assert_eq!(error.outcome, Outcome::StartFailed);
+    }
+    let attempts = &bench.runtime.shared.load_attempts;
+    assert_eq!(attempts.load(Ordering::SeqCst), 1, "tried for each call");
     bench.assert_idle();
+    let long_ago = Instant::now().checked_sub(Duration::from_millis(LOAD_RETRY_MS));
+    *broken.failed() = long_ago;
+    bench.call_of(&broken, request()).await.unwrap_err();
+    assert_eq!(attempts.load(Ordering::SeqCst), 2, "never tried again");
     bench.open_gate(1);
     bench.call().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_program_is_compiled_once_more() {
+    let bench = Bench::new();
+    let artifacts = &bench.functions.services().artifacts;
+    let artifact = Digest(Sha256::digest(b"whole").into());
+    let mut upload = artifacts.upload(artifact).await.unwrap();
+    upload.write(b"whole").await.unwrap();
+    upload.finish().await.unwrap();
+    std::fs::write(artifacts.compiled(artifact), FakeRuntime::TORN).unwrap();
+    let damaged = version(&bench.functions, 2, 2, artifact, None);
+    bench.open_gate(2);
+    for _ in 0..2 {
+        bench.call_of(&damaged, request()).await.unwrap();
+    }
+    assert_eq!(
+        bench.runtime.shared.compilations.1.load(Ordering::SeqCst),
+        1
+    );
+    assert_eq!(bench.runtime.shared.loads.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn every_origin_has_a_generation_of_its_own() {
+    let bench = Bench::new();
+    let upstream = |path: &str| Upstream {
+        route: RouteSpec {
+            host: None,
+            path: path.to_owned(),
+        },
+        url: "http://h/".parse().unwrap(),
+    };
+    let services = bench.functions.services();
+    let (_folder, store) = crate::origin::test_support::store().await;
+    let upstreams = vec![upstream("/x/"), upstream("/y/")];
+    let fixed = Fixed::new(&bench.functions, &store, &services.outbound, upstreams);
+    let origins = fixed.upstreams.iter().map(|(_, origin)| origin);
+    let mut generations: BTreeSet<_> = origins.map(|origin| origin.generation()).collect();
+    generations.extend([fixed.buckets.generation(), bench.function.generation()]);
+    assert_eq!(generations.len(), 4);
 }
 
 #[tokio::test]

@@ -119,7 +119,7 @@ impl Host for Visit {
         &self,
         request: http::Request<Body>,
     ) -> BoxFuture<'static, Result<http::Response<Body>, OutboundError>> {
-        self.services.outbound.send(self.function.policy(), request)
+        self.services.outbound.send(self.function.lane(), request)
     }
 
     fn log(&self, id: RequestId, stream: LogStream, line: &str) {

@@ -37,12 +37,13 @@ pub(crate) fn object_path(bucket: &BucketName, key: &ObjectKey) -> String {
 #[derive(Clone, Debug)]
 pub(crate) struct BucketOrigin {
     store: Store,
+    generation: u64,
 }
 
 impl BucketOrigin {
     /// An origin of all public buckets of `store`.
-    pub(crate) fn new(store: Store) -> Self {
-        Self { store }
+    pub(crate) fn new(store: Store, generation: u64) -> Self {
+        Self { store, generation }
     }
 
     /// The request for an object, if it may be made.
@@ -79,7 +80,7 @@ impl BucketOrigin {
 impl Origin for BucketOrigin {
     /// Objects that change are invalidated one by one.
     fn generation(&self) -> u64 {
-        0
+        self.generation
     }
 
     fn fetch(&self, request: Request<Body>, _id: RequestId) -> BoxFuture<'static, Response<Body>> {

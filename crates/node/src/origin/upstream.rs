@@ -20,16 +20,18 @@ pub(crate) struct UpstreamOrigin {
     /// The route's path: a prefix if it ends with `/`, else exact.
     route: Box<str>,
     url: Uri,
+    generation: u64,
 }
 
 impl UpstreamOrigin {
     /// An origin for the route with path `route`. `url` is absolute, `http` or `https`; private
     /// addresses are fine, for the operator wrote it.
-    pub(crate) fn new(outbound: Outbound, route: &str, url: Uri) -> Self {
+    pub(crate) fn new(outbound: Outbound, route: &str, url: Uri, generation: u64) -> Self {
         Self {
             outbound,
             route: route.into(),
             url,
+            generation,
         }
     }
 
@@ -56,7 +58,7 @@ impl UpstreamOrigin {
 
 impl Origin for UpstreamOrigin {
     fn generation(&self) -> u64 {
-        0
+        self.generation
     }
 
     fn fetch(
@@ -64,6 +66,11 @@ impl Origin for UpstreamOrigin {
         mut request: Request<Body>,
         id: RequestId,
     ) -> BoxFuture<'static, Response<Body>> {
+        if has_dot_segment(request.uri().path()) {
+            let text = "a path with `.` or `..` in it would lead out of the route";
+            let refusal = problem(StatusCode::BAD_REQUEST, "dot-segment", text);
+            return Box::pin(ready(refusal));
+        }
         let Ok(url) = self.target(request.uri()) else {
             let text = "the path is too long for the upstream";
             return Box::pin(ready(problem(
@@ -77,11 +84,27 @@ impl Origin for UpstreamOrigin {
         let url = self.url.clone();
         Box::pin(async move {
             answer.await.unwrap_or_else(|error| {
-                tracing::warn!(%id, upstream = %url, error = %ErrorChain(&error), "ask an upstream");
+                tracing::debug!(%id, upstream = %url, error = %ErrorChain(&error), "ask an upstream");
                 failure(&error, id)
             })
         })
     }
+}
+
+/// Whether some server would read `.` or `..` in the path, decoded or not, and climb. Servers that
+/// take `\` for `/`, or cut `;` and what follows off a segment, are thought of.
+fn has_dot_segment(path: &str) -> bool {
+    if !path.contains(['.', '%']) {
+        return false;
+    }
+    let decoded = path
+        .to_ascii_lowercase()
+        .replace("%2e", ".")
+        .replace("%2f", "/")
+        .replace("%5c", "\\");
+    decoded
+        .split(['/', '\\'])
+        .any(|segment| matches!(segment.split(';').next(), Some("." | "..")))
 }
 
 /// What a client may know: what failed and what the system said, but not where the upstream is.

@@ -22,18 +22,19 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use thiserror::Error as ThisError;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
 use super::OutboundConfig;
 use super::connect::{ConnectError, Connector};
 use super::policy::Target;
 use crate::limits::{OUTBOUND_BUFFER_MAX, OUTBOUND_IDLE_MAX, OUTBOUND_IDLE_MS};
 
-/// A pool of connections of one reach.
+/// A pool of connections of one reach, of a function or for upstreams.
 #[derive(Clone)]
 pub(super) struct Client {
     pool: legacy::Client<HttpsConnector<Connector>, Watched>,
     head: Duration,
+    upload: Duration,
     stall: Duration,
 }
 
@@ -59,6 +60,7 @@ impl Client {
         Self {
             pool,
             head: config.head,
+            upload: config.upload,
             stall: config.stall,
         }
     }
@@ -78,11 +80,11 @@ impl Client {
         target: &Target,
         request: Request<Body>,
     ) -> Result<Response<Body>, OutboundError> {
-        let request = prepared(target, request);
+        let request = prepared(target, request, self.upload);
         // A server may close an idle connection just as it is used again. What has no body and may
         // be repeated is repeated once (RFC 9110 §9.2.2).
         let repeatable = request.body().is_end_stream() && request.method().is_idempotent();
-        let again = repeatable.then(|| head_of(&request));
+        let again = repeatable.then(|| head_of(&request, self.upload));
         let first = self.attempt(request).await;
         let answer = match (first, again) {
             (Err(Failure::Lost(_)), Some(request)) => self.attempt(request).await,
@@ -133,13 +135,13 @@ impl Client {
 }
 
 /// The request as it goes out: only what is the sender's to say.
-fn prepared(target: &Target, request: Request<Body>) -> Request<Watched> {
+fn prepared(target: &Target, request: Request<Body>, upload: Duration) -> Request<Watched> {
     let (mut head, body) = request.into_parts();
     strip_hop_by_hop(&mut head.headers);
     // The pool writes Host from the URL that was checked.
     head.headers.remove(HOST);
     frame(&head.method, &mut head.headers, &body);
-    let mut prepared = Request::new(Watched::new(body));
+    let mut prepared = Request::new(Watched::new(body, upload));
     *prepared.method_mut() = head.method;
     *prepared.uri_mut() = target.apply(head.uri);
     *prepared.headers_mut() = head.headers;
@@ -173,9 +175,9 @@ fn single_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// A copy of a request that has no body.
-fn head_of(request: &Request<Watched>) -> Request<Watched> {
+fn head_of(request: &Request<Watched>, upload: Duration) -> Request<Watched> {
     let empty = Empty::new().map_err(|never| match never {});
-    let mut copy = Request::new(Watched::new(empty.boxed_unsync()));
+    let mut copy = Request::new(Watched::new(empty.boxed_unsync(), upload));
     copy.method_mut().clone_from(request.method());
     copy.uri_mut().clone_from(request.uri());
     copy.headers_mut().clone_from(request.headers());
@@ -267,17 +269,22 @@ fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a
     None
 }
 
-/// A request's body that counts how often it gave something.
+/// A request's body that counts how often it gave something, and does not go on for ever.
 struct Watched {
     body: Body,
     moves: Arc<AtomicU64>,
+    deadline: Instant,
+    /// Runs since the body was first waited for.
+    ending: Option<Pin<Box<Sleep>>>,
 }
 
 impl Watched {
-    fn new(body: Body) -> Self {
+    fn new(body: Body, upload: Duration) -> Self {
         Self {
             body,
             moves: Arc::default(),
+            deadline: Instant::now() + upload,
+            ending: None,
         }
     }
 }
@@ -290,11 +297,20 @@ impl HttpBody for Watched {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
+        let this = &mut *self;
+        let polled = Pin::new(&mut this.body).poll_frame(context);
         if polled.is_ready() {
-            self.moves.fetch_add(1, Ordering::Relaxed);
+            this.moves.fetch_add(1, Ordering::Relaxed);
+            return polled;
         }
-        polled
+        let deadline = this.deadline;
+        let ending = this
+            .ending
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        ending
+            .as_mut()
+            .poll(context)
+            .map(|()| Some(Err(BodyError::Stalled)))
     }
 
     fn is_end_stream(&self) -> bool {

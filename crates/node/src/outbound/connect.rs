@@ -67,8 +67,8 @@ impl Resolve for SystemResolver {
 #[derive(Debug, Error)]
 pub(super) enum ConnectError {
     /// All connections are in use.
-    #[error("all {0} connections of outgoing HTTP are in use")]
-    Busy(usize),
+    #[error("all {limit} connections that {whose} may have at once are in use")]
+    Busy { limit: usize, whose: &'static str },
     /// The name has no address.
     #[error("no address for {0}")]
     NoSuchHost(Box<str>),
@@ -94,13 +94,43 @@ pub(super) enum ConnectError {
     },
 }
 
+/// Connections that somebody may have at once. Clones are the same.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    free: Arc<Semaphore>,
+    limit: usize,
+    whose: &'static str,
+}
+
+impl Places {
+    pub(super) fn new(limit: usize, whose: &'static str) -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(limit)),
+            limit,
+            whose,
+        }
+    }
+
+    async fn take(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, ConnectError> {
+        let taken = timeout_at(deadline, Arc::clone(&self.free).acquire_owned()).await;
+        let Self { limit, whose, .. } = *self;
+        taken
+            .ok()
+            .and_then(Result::ok)
+            .ok_or(ConnectError::Busy { limit, whose })
+    }
+}
+
 /// Connects to addresses of one [`Reach`].
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
     reach: Reach,
     resolver: Arc<dyn Resolve>,
-    places: Arc<Semaphore>,
-    connections: usize,
+    /// The node's.
+    places: Places,
+    /// Those of the function that asks, if it is one; taken first, so that who has none left waits
+    /// in nobody's way.
+    own: Option<Places>,
     timeout: Duration,
 }
 
@@ -109,17 +139,30 @@ impl Connector {
         Self {
             reach,
             resolver: Arc::clone(resolver),
-            places: Arc::new(Semaphore::new(config.connections)),
-            connections: config.connections,
+            places: Places::new(config.connections, "the node"),
+            own: None,
             timeout: config.connect,
+        }
+    }
+
+    /// The same for a function that has so many places of the node's.
+    pub(super) fn within(&self, own: Places) -> Self {
+        let own = Some(own);
+        Self {
+            own,
+            ..self.clone()
         }
     }
 
     async fn connect(self, target: Target) -> Result<Link, ConnectError> {
         let deadline = Instant::now() + self.timeout;
-        let place = timeout_at(deadline, Arc::clone(&self.places).acquire_owned()).await;
-        let Ok(Ok(place)) = place else {
-            return Err(ConnectError::Busy(self.connections));
+        let own = match &self.own {
+            Some(own) => Some(own.take(deadline).await?),
+            None => None,
+        };
+        let place = Place {
+            _own: own,
+            _nodes: self.places.take(deadline).await?,
         };
         let resolved = timeout_at(deadline, self.addresses(&target.host)).await;
         let addresses = resolved.or(Err(ConnectError::Timeout))??;
@@ -187,15 +230,22 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// A connection, and the place it takes up among the node's.
+/// The place that a connection takes up, free again when it ends.
+#[derive(Debug)]
+struct Place {
+    _own: Option<OwnedSemaphorePermit>,
+    _nodes: OwnedSemaphorePermit,
+}
+
+/// A connection and its place.
 #[derive(Debug)]
 pub(super) struct Link {
     tcp: TcpStream,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Link {
-    fn new(tcp: TcpStream, place: OwnedSemaphorePermit) -> Self {
+    fn new(tcp: TcpStream, place: Place) -> Self {
         // Heads and last blocks of bodies must not wait for acknowledgements; a socket that cannot
         // be told so still works.
         if let Err(error) = tcp.set_nodelay(true) {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::address::{AddressClass, classify};
+
 /// Longest host name, in bytes (RFC 1035 §2.3.4).
 const NAME_MAX: usize = 253;
 
@@ -39,6 +41,15 @@ impl Host {
             return parse_v4(&name).map(|v4| Self::Address(IpAddr::V4(v4)));
         }
         Some(Self::Name(name.into()))
+    }
+
+    /// Whether it may lead to a public address, as far as it tells: `localhost` (RFC 6761 §6.3) and
+    /// addresses that are not public do not.
+    pub(super) fn is_public(&self) -> bool {
+        match self {
+            Self::Name(name) => **name != *"localhost" && !self.is_under("localhost"),
+            Self::Address(address) => classify(*address) == AddressClass::Public,
+        }
     }
 
     /// Whether it is a name under `domain`, at any depth.

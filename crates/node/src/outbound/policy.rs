@@ -14,7 +14,7 @@ use super::host::Host;
 /// A function's access rights, ready to be asked. Nothing is allowed unless it is named; an entry
 /// that makes no sense allows nothing.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Policy {
+pub(super) struct Policy {
     buckets: Vec<BucketName>,
     hosts: Vec<(Pattern, Ports)>,
     private_hosts: Vec<(Host, Ports)>,
@@ -68,7 +68,7 @@ enum Ports {
 
 impl Policy {
     /// The policy of a manifest's access rights.
-    pub(crate) fn new(access: &Access) -> Self {
+    pub(super) fn new(access: &Access) -> Self {
         let hosts = access.hosts.iter().filter_map(|entry| {
             let (host, ports) = split_port(entry)?;
             Some((Pattern::parse(host)?, ports))
@@ -106,8 +106,13 @@ impl Policy {
             return Ok(Reach::Public);
         }
         let entry = target.entry();
+        let list = if host.is_public() {
+            "hosts"
+        } else {
+            "private_hosts"
+        };
         Err(target.denied(format!(
-            "no entry of `hosts` matches it; to allow it write `hosts = [\"{entry}\"]` under \
+            "no entry of `{list}` matches it; to allow it write `{list} = [\"{entry}\"]` under \
              `[access]` in fractus.toml"
         )))
     }

@@ -10,7 +10,7 @@ use http::{Method, Request, Response};
 use tempfile::TempDir;
 
 use super::connect::Resolve;
-use super::{Outbound, OutboundConfig, Policy};
+use super::{Lane, Outbound, OutboundConfig};
 use crate::origin::test_support::{Answer, Server, body, content, get, put, store};
 
 /// Gives one answer after the other, and the last one for ever.
@@ -48,8 +48,10 @@ impl Resolve for Scripted {
 pub(super) fn config() -> OutboundConfig {
     OutboundConfig {
         connections: 8,
+        function_connections: 8,
         connect: Duration::from_secs(5),
         head: Duration::from_secs(5),
+        upload: Duration::from_mins(5),
         stall: Duration::from_secs(5),
     }
 }
@@ -63,9 +65,9 @@ pub(super) async fn outbound(
     (folder, Outbound::with_resolver(store, config, &resolver))
 }
 
-pub(super) fn policy(hosts: &[&str], private_hosts: &[&str]) -> Policy {
+pub(super) fn lane(hosts: &[&str], private_hosts: &[&str]) -> Lane {
     let owned = |entries: &[&str]| entries.iter().map(|entry| (*entry).to_owned()).collect();
-    Policy::new(&Access {
+    Lane::new(&Access {
         buckets: vec!["open".to_owned(), "absent".to_owned()],
         hosts: owned(hosts),
         private_hosts: owned(private_hosts),
@@ -89,7 +91,7 @@ async fn a_named_private_host_is_reached() {
     let resolver = Scripted::new(&[&["127.0.0.1"]]);
     let (_folder, outbound) = outbound(&config(), &resolver).await;
     let port = server.port();
-    let policy = policy(
+    let lane = lane(
         &[],
         &[&format!("db.lab:{port}"), &format!("127.0.0.1:{port}")],
     );
@@ -101,7 +103,7 @@ async fn a_named_private_host_is_reached() {
         "[::ffff:127.0.0.1]",
     ] {
         let url = format!("http://{host}:{port}/");
-        let answer = outbound.send(&policy, get(&url)).await.expect("an answer");
+        let answer = outbound.send(&lane, get(&url)).await.expect("an answer");
         assert_eq!(Answer::of(answer).await.text(), "meow", "{url}");
     }
 }
@@ -111,7 +113,7 @@ async fn no_spelling_of_loopback_is_reached_by_a_wildcard() {
     let server = meow().await;
     let (_folder, outbound) = outbound(&config(), &Scripted::new(&[&["127.0.0.1"]])).await;
     let port = server.port();
-    let policy = policy(
+    let lane = lane(
         &["*", &format!("*:{port}"), &format!("localhost:{port}")],
         &[],
     );
@@ -141,7 +143,7 @@ async fn no_spelling_of_loopback_is_reached_by_a_wildcard() {
     ] {
         let why = denied(
             outbound
-                .send(&policy, get(&format!("http://{host}:{port}/")))
+                .send(&lane, get(&format!("http://{host}:{port}/")))
                 .await,
         );
         assert!(why.contains("private_hosts"), "{host}: {why}");
@@ -156,9 +158,9 @@ async fn a_name_that_moves_to_loopback_is_checked_again() {
     let resolver = Scripted::new(&[&["127.0.0.1"], &["93.184.216.34"], &["127.0.0.1"]]);
     let (_folder, outbound) = outbound(&config(), &resolver).await;
     let port = server.port();
-    let policy = policy(&[&format!("rebind.example:{port}")], &[]);
+    let lane = lane(&[&format!("rebind.example:{port}")], &[]);
     let url = format!("http://rebind.example:{port}/");
-    denied(outbound.send(&policy, get(&url)).await);
+    denied(outbound.send(&lane, get(&url)).await);
     assert_eq!(
         resolver.asked.load(Ordering::SeqCst),
         1,
@@ -173,17 +175,17 @@ async fn a_connection_is_not_lent_to_a_policy_that_could_not_make_it() {
     let (_folder, outbound) = outbound(&config(), &Scripted::new(&[&["127.0.0.1"]])).await;
     let port = server.port();
     let url = format!("http://db.lab:{port}/");
-    let owner = policy(&[], &[&format!("db.lab:{port}")]);
+    let owner = lane(&[], &[&format!("db.lab:{port}")]);
     for _ in 0..3 {
         let answer = outbound.send(&owner, get(&url)).await.expect("an answer");
         assert_eq!(Answer::of(answer).await.status, 200);
     }
     assert_eq!(server.connections(), 1, "its own connection is used again");
-    let stranger = policy(&[&format!("*:{port}"), &format!("db.lab:{port}")], &[]);
+    let stranger = lane(&[&format!("*:{port}"), &format!("db.lab:{port}")], &[]);
     denied(outbound.send(&stranger, get(&url)).await);
-    denied(outbound.send(&Policy::default(), get(&url)).await);
+    denied(outbound.send(&Lane::default(), get(&url)).await);
     // Another name for the same address is another host.
-    let other = policy(&[], &[&format!("other.lab:{port}")]);
+    let other = lane(&[], &[&format!("other.lab:{port}")]);
     denied(outbound.send(&other, get(&url)).await);
     assert_eq!(server.connections(), 1);
 }
@@ -193,7 +195,7 @@ async fn tunnels_are_refused() {
     let (_folder, outbound) = outbound(&config(), &Scripted::new(&[&["127.0.0.1"]])).await;
     let mut request = get("http://db.lab/");
     *request.method_mut() = Method::CONNECT;
-    let why = denied(outbound.send(&policy(&["*"], &["db.lab"]), request).await);
+    let why = denied(outbound.send(&lane(&["*"], &["db.lab"]), request).await);
     assert!(why.contains("CONNECT"), "{why}");
 }
 
@@ -201,7 +203,7 @@ async fn tunnels_are_refused() {
 async fn a_name_without_addresses() {
     let (_folder, outbound) = outbound(&config(), &Scripted::new(&[&[]])).await;
     let answer = outbound
-        .send(&policy(&["*"], &[]), get("http://nowhere.example/"))
+        .send(&lane(&["*"], &[]), get("http://nowhere.example/"))
         .await;
     let error = answer.expect_err("no address");
     assert_eq!(error.to_string(), "no address for nowhere.example");
@@ -214,13 +216,13 @@ async fn objects_of_named_buckets() {
     let bytes = content(1_000_000);
     put(&outbound.store, "open", "photos/a b.png", &bytes).await;
     put(&outbound.store, "closed", "secret", b"meow").await;
-    let policy = policy(&["*"], &["*"]);
+    let lane = lane(&["*"], &["*"]);
     let ask = async |method: Method, path: &str, range: &str| {
         let request = Request::builder().method(method).header("range", range);
         let request = request
             .uri(format!("http://store.internal{path}"))
             .body(body(""));
-        let answer = outbound.send(&policy, request.expect(path)).await;
+        let answer = outbound.send(&lane, request.expect(path)).await;
         Answer::of(answer.expect("the store answers")).await
     };
     let path = "/open/photos/a%20b.png";
@@ -277,24 +279,24 @@ async fn objects_of_named_buckets() {
 async fn the_store_has_one_name() {
     let (_folder, outbound) = outbound(&config(), &Scripted::new(&[&["127.0.0.1"]])).await;
     put(&outbound.store, "open", "cat", b"meow").await;
-    let policy = policy(&["*"], &[]);
+    let lane = lane(&["*"], &[]);
     for url in [
         "http://STORE.internal/open/cat",
         "http://store.internal.:80/open/cat",
     ] {
-        let answer = outbound.send(&policy, get(url)).await.expect(url);
+        let answer = outbound.send(&lane, get(url)).await.expect(url);
         assert_eq!(Answer::of(answer).await.text(), "meow", "{url}");
     }
     for url in [
         "https://store.internal/open/cat",
         "http://store.internal:8080/open/cat",
     ] {
-        let why = denied(outbound.send(&policy, get(url)).await);
+        let why = denied(outbound.send(&lane, get(url)).await);
         assert!(why.contains("http://store.internal/BUCKET/KEY"), "{why}");
     }
     denied(
         outbound
-            .send(&policy, get("http://x.store.internal/open/cat"))
+            .send(&lane, get("http://x.store.internal/open/cat"))
             .await,
     );
 }

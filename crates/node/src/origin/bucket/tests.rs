@@ -13,7 +13,7 @@ async fn ask(origin: &BucketOrigin, path: &str) -> Answer {
 async fn public_objects_are_anyones() {
     let (_folder, store) = store().await;
     put(&store, "open", "photos/a b.png", b"meow").await;
-    let origin = BucketOrigin::new(store);
+    let origin = BucketOrigin::new(store, 1);
     let answer = ask(&origin, "/b/open/photos/a%20b.png?whatever").await;
     assert_eq!((answer.status.as_u16(), answer.text()), (200, "meow"));
     assert_eq!(answer.field("cdn-cache-control"), "");
@@ -23,7 +23,7 @@ async fn public_objects_are_anyones() {
 async fn the_edge_keeps_one_spelling() {
     let (_folder, store) = store().await;
     put(&store, "open", "a/b.png", b"meow").await;
-    let origin = BucketOrigin::new(store);
+    let origin = BucketOrigin::new(store, 1);
     for path in ["/b/open/a%2Fb.png", "/b/open/%61/b.png"] {
         let answer = ask(&origin, path).await;
         assert_eq!(
@@ -40,7 +40,7 @@ async fn private_absent_and_missing_look_alike() {
     let (_folder, store) = store().await;
     put(&store, "closed", "secret", b"meow").await;
     put(&store, "open", "cat", b"meow").await;
-    let origin = BucketOrigin::new(store);
+    let origin = BucketOrigin::new(store, 1);
     let missing = ask(&origin, "/b/open/missing").await;
     assert_eq!(missing.status, 404);
     for path in [
@@ -66,7 +66,7 @@ async fn private_absent_and_missing_look_alike() {
 #[tokio::test]
 async fn what_is_no_key_or_no_reading() {
     let (_folder, store) = store().await;
-    let origin = BucketOrigin::new(store);
+    let origin = BucketOrigin::new(store, 1);
     for path in ["/b/open/%zz", "/b/closed/%ff", "/b/absent/%"] {
         let answer = ask(&origin, path).await;
         assert_eq!(answer.status, 400, "{path}");

@@ -10,7 +10,7 @@ async fn origin(route: &str, url: &str) -> UpstreamOrigin {
     // The folder may go: nothing here reads objects.
     let (_folder, store) = store().await;
     let outbound = Outbound::new(store, &OutboundConfig::default());
-    UpstreamOrigin::new(outbound, route, url.parse().expect(url))
+    UpstreamOrigin::new(outbound, route, url.parse().expect(url), 1)
 }
 
 #[tokio::test]
@@ -28,7 +28,7 @@ async fn the_urls_path_takes_the_place_of_the_routes() {
             "/api/?q",
             "https://h:8443/v1/?q",
         ),
-        ("/api/", "http://h/", "/api/%2e%2e//x", "http://h/%2e%2e//x"),
+        ("/api/", "http://h/", "/api/%2E.x//x", "http://h/%2E.x//x"),
         ("/one", "http://h/two", "/one?q", "http://h/two?q"),
         ("/one", "http://h", "/one", "http://h/"),
     ] {
@@ -65,6 +65,38 @@ async fn requests_and_answers_pass_both_ways() {
     assert_eq!(answer.text(), "POST /v1/cats?n=1 1000000");
     assert_eq!(answer.field("x-host"), server.address.to_string());
     assert_eq!(answer.field("x-asked"), "edge.test");
+}
+
+#[tokio::test]
+async fn no_path_leads_out_of_the_route() {
+    let server = Server::start(|request| async move {
+        Response::new(body(&request.uri().to_string()))
+    })
+    .await;
+    let origin = origin("/api/", &format!("http://{}/v1/", server.address)).await;
+    let ask = async |path: &str| {
+        let request = get(&format!("http://edge.test{path}"));
+        Answer::of(origin.fetch(request, id()).await).await
+    };
+    for path in [
+        "/api/..",
+        "/api/../../x",
+        "/api/./x",
+        "/api/a/%2e%2e/%2e%2E/x",
+        "/api/.%2e/x",
+        "/api/..%2fx",
+        "/api/a/..%5Cx",
+        "/api/..;v=1/x",
+        "/api/%zz/../../x",
+    ] {
+        let answer = ask(path).await;
+        assert_eq!(answer.status, 400, "{path}");
+        assert_eq!(answer.field("x-fractus-error"), "dot-segment", "{path}");
+    }
+    assert_eq!(server.connections(), 0);
+    for path in ["/api/...", "/api/a..b/.c", "/api/100%", "/api/%252e%252e/x"] {
+        assert_eq!(ask(path).await.text(), path.replace("/api/", "/v1/"));
+    }
 }
 
 #[tokio::test]
@@ -105,7 +137,7 @@ async fn an_upstream_that_does_not_answer_is_a_504() {
         ..OutboundConfig::default()
     };
     let url = format!("http://{}", server.address).parse().expect("a URL");
-    let origin = UpstreamOrigin::new(Outbound::new(store, &short), "/", url);
+    let origin = UpstreamOrigin::new(Outbound::new(store, &short), "/", url, 1);
     let answer = Answer::of(origin.fetch(get("http://edge.test/"), id()).await).await;
     assert_eq!(answer.status, 504);
     assert_eq!(answer.field("x-fractus-error"), "upstream-timeout");

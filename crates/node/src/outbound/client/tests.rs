@@ -12,8 +12,8 @@ use tempfile::TempDir;
 
 use super::frame;
 use crate::origin::test_support::{Answer, Server, body, get, whole};
-use crate::outbound::tests::{Scripted, config, outbound, policy};
-use crate::outbound::{Outbound, OutboundConfig, Policy};
+use crate::outbound::tests::{Scripted, config, lane, outbound};
+use crate::outbound::{Lane, Outbound, OutboundConfig};
 
 /// Frames of a body of unknown length.
 struct Frames<I>(I);
@@ -35,11 +35,27 @@ fn streamed(parts: &'static [&'static str]) -> Body {
     Frames(parts.iter().copied()).boxed_unsync()
 }
 
+/// A byte for each message.
+struct Trickle(tokio::sync::mpsc::Receiver<()>);
+
+impl http_body::Body for Trickle {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let byte = |()| Ok(Frame::data(Bytes::from_static(b"m")));
+        self.0.poll_recv(context).map(|next| next.map(byte))
+    }
+}
+
 /// A way to one server.
 struct Way {
     _folder: TempDir,
     outbound: Outbound,
-    policy: Policy,
+    lane: Lane,
     url: String,
 }
 
@@ -51,14 +67,14 @@ impl Way {
         Self {
             _folder: folder,
             outbound,
-            policy: policy(&[], &[&host]),
+            lane: lane(&[], &[&host]),
             url: format!("http://{host}/"),
         }
     }
 
     async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>, OutboundError> {
         *request.uri_mut() = self.url.parse().expect("a URL");
-        self.outbound.send(&self.policy, request).await
+        self.outbound.send(&self.lane, request).await
     }
 }
 
@@ -343,7 +359,10 @@ async fn connections_are_bounded_and_given_back() {
     let held = way.send(get("/")).await.expect("a head");
     let error = way.send(get("/")).await.expect_err("no connection is left");
     let text = fractus_stdx::ErrorChain(&error).to_string();
-    assert!(text.contains("all 1 connections"), "{text}");
+    assert!(
+        text.contains("all 1 connections that the node may have"),
+        "{text}"
+    );
     drop(held);
     // The connection is closed soon, not at once.
     let waiting = Instant::now();
@@ -353,6 +372,53 @@ async fn connections_are_bounded_and_given_back() {
             "the place is free again"
         );
     }
+}
+
+#[tokio::test]
+async fn a_function_has_its_share_of_the_connections_and_no_more() {
+    const HALF: &str = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nmeow";
+    let few = OutboundConfig {
+        function_connections: 2,
+        connect: Duration::from_millis(50),
+        ..config()
+    };
+    let server = Server::scripted(&[&[HALF], &[HALF], &[HALF], &[OK]]).await;
+    let mut way = Way::to(&server, &few).await;
+    let mut held = vec![way.send(get("/")).await.expect("a head")];
+    held.push(way.send(get("/")).await.expect("a head"));
+    let error = way.send(get("/")).await.expect_err("its share is used up");
+    let text = fractus_stdx::ErrorChain(&error).to_string();
+    assert!(
+        text.contains("all 2 connections that a function may have"),
+        "{text}"
+    );
+    // Another function has its own.
+    let host = format!("db.lab:{}", server.port());
+    way.lane = lane(&[], &[&host]);
+    held.push(way.send(get("/")).await.expect("a head"));
+    assert_eq!(server.connections(), 3);
+}
+
+#[tokio::test]
+async fn a_body_that_trickles_ends() {
+    let short = OutboundConfig {
+        upload: Duration::from_millis(50),
+        ..config()
+    };
+    let server = echo().await;
+    let way = Way::to(&server, &short).await;
+    let (sender, trickle) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(Duration::from_millis(5));
+        while sender.send(()).await.is_ok() {
+            ticks.tick().await;
+        }
+    });
+    let request = with_body(Method::POST, Trickle(trickle).boxed_unsync());
+    let error = way.send(request).await.expect_err("the time is over");
+    assert!(matches!(error, OutboundError::Failed { .. }), "{error}");
+    let text = fractus_stdx::ErrorChain(&error).to_string();
+    assert!(text.contains(&BodyError::Stalled.to_string()), "{text}");
 }
 
 #[tokio::test]
@@ -367,7 +433,7 @@ async fn what_is_no_tls_and_who_is_not_there() {
     let port = listener.local_addr().expect("an address").port();
     drop(listener);
     way.url = format!("http://127.0.0.1:{port}/");
-    way.policy = policy(&[], &[&format!("127.0.0.1:{port}")]);
+    way.lane = lane(&[], &[&format!("127.0.0.1:{port}")]);
     let error = way.send(get("/")).await.expect_err("nobody listens");
     let text = fractus_stdx::ErrorChain(&error).to_string();
     assert!(text.contains("Connection refused"), "{text}");

@@ -303,7 +303,10 @@ fn a_refusal_says_what_to_write() {
             "https://api.example.com:8443/",
             "hosts = [\"api.example.com:8443\"]",
         ),
-        ("http://[2001:db8::1]:81/", "hosts = [\"[2001:db8::1]:81\"]"),
+        (
+            "http://[2606:4700::1]:81/",
+            "hosts = [\"[2606:4700::1]:81\"]",
+        ),
     ] {
         let target = target(url).expect(url);
         let error = Policy::default().reach(&target).expect_err(url).to_string();
@@ -312,6 +315,25 @@ fn a_refusal_says_what_to_write() {
         let written = entry.split('"').nth(1).expect("between quotes");
         check(&policy(&[written], &[]), "public", &[url]);
         check(&policy(&[], &[written]), "private", &[url]);
+    }
+}
+
+#[test]
+fn what_is_private_is_written_among_the_private_hosts() {
+    for (url, entry) in [
+        ("http://127.0.0.1:9090/", "127.0.0.1:9090"),
+        ("http://0x7f.1/", "127.0.0.1"),
+        ("http://10.1.2.3/", "10.1.2.3"),
+        ("http://[::1]:81/", "[::1]:81"),
+        ("http://169.254.169.254/", "169.254.169.254"),
+        ("http://localhost:8080/", "localhost:8080"),
+        ("http://db.LOCALHOST./", "db.localhost"),
+    ] {
+        let target = target(url).expect(url);
+        let error = Policy::default().reach(&target).expect_err(url).to_string();
+        let hint = format!("write `private_hosts = [\"{entry}\"]`");
+        assert!(error.contains(&hint), "{error}");
+        check(&policy(&[], &[entry]), "private", &[url]);
     }
 }
 
