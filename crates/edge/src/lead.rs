@@ -28,7 +28,7 @@ use crate::edge::Shared;
 use crate::fill::{Fill, Pushed, Reader, Stage};
 use crate::limits::{ATTEMPTS, INLINE_FRAMES};
 use crate::present::{self, Extent, Wish};
-use crate::store::{self, Begin, Head, Lead, Query, Store, Stored};
+use crate::store::{self, Asker, Begin, Head, Lead, Query, Store, Stored};
 
 /// A GET, in everything that answering it takes.
 #[derive(Debug)]
@@ -375,23 +375,36 @@ impl Leader {
     }
 
     /// Ends the fill with an answer that may not be stored. If that is the request's doing nothing
-    /// else changes: it must not be in a client's hands what others find stored.
+    /// changes for others: it must not be in a client's hands what they find stored.
     fn leave_unstored(&mut self, why: NotStored, status: StatusCode) {
-        if why.is_of_request() {
-            self.release();
-        } else {
-            self.refuse_to_store(status);
+        if !why.is_of_request() {
+            return self.refuse_to_store(status);
         }
+        if why == NotStored::Authorization {
+            self.mark_uncacheable(Asker::Authorized);
+        }
+        self.release();
+    }
+
+    fn mark_uncacheable(&self, asker: Asker) {
+        let errand = &self.errand;
+        errand
+            .store()
+            .mark_uncacheable(&errand.key, &self.fill, asker);
     }
 
     /// Ends the fill with nothing, and later requests do not wait for each other. What is stale by now has been
-    /// replaced by something that may not be stored, unless the origin only failed.
+    /// replaced by something that may not be stored, unless the origin only failed. What is fresh
+    /// stays: the client alone wanted another, and its fields may have made it unfit.
     fn refuse_to_store(&mut self, status: StatusCode) {
+        if self.reason == Forward::Request {
+            return self.release();
+        }
         let errand = &self.errand;
         if let Some(stale) = self.stale.take().filter(|_| !status.is_server_error()) {
             errand.store().remove(&errand.key, &stale);
         }
-        errand.store().mark_uncacheable(&errand.key, &self.fill);
+        self.mark_uncacheable(Asker::Anyone);
         self.release();
     }
 
@@ -578,7 +591,9 @@ impl Pump {
         let max = errand.store().object_max;
         if self.fill.push(data, max) == Pushed::Passing && !self.passing {
             self.passing = true;
-            errand.store().mark_uncacheable(&errand.key, &self.fill);
+            errand
+                .store()
+                .mark_uncacheable(&errand.key, &self.fill, Asker::Anyone);
         }
     }
 

@@ -27,7 +27,7 @@ use crate::lead::{Errand, Step, hit};
 use crate::present::Wish;
 use crate::request::{Host, check, forward, path_and_query, written_host};
 use crate::serve::Worker;
-use crate::store::{self, Begin, Query};
+use crate::store::{self, Asker, Begin, Query};
 use crate::upload::upload;
 
 /// The requests of one connection.
@@ -199,8 +199,7 @@ impl Asked<'_> {
             }
             Begin::Pass(reason, is_marked) => {
                 let after = if is_marked {
-                    let authorized = parts.headers.contains_key(AUTHORIZATION);
-                    After::Reconsider(key, generation, authorized, now)
+                    After::Reconsider(key, generation, Asker::of(&parts.headers), now)
                 } else {
                     After::Nothing
                 };
@@ -243,8 +242,8 @@ enum After {
     /// An unsafe method: what is stored of its target is void if it succeeds (RFC 9111 §4.4).
     Invalidate(CacheKey),
     /// The key is remembered as uncacheable, for an origin's generation and since the request; it
-    /// may have changed its mind. Says whether the request carried Authorization.
-    Reconsider(CacheKey, u64, bool, Timestamp),
+    /// may have changed its mind.
+    Reconsider(CacheKey, u64, Asker, Timestamp),
 }
 
 impl After {
@@ -260,9 +259,9 @@ impl After {
                     invalidate(shared, &key, response.headers());
                 }
             }
-            Self::Reconsider(key, generation, authorized, requested) => {
-                if is_storable(response, authorized, requested) {
-                    shared.store.unmark_uncacheable(&key, generation);
+            Self::Reconsider(key, generation, asker, requested) => {
+                if is_storable(response, asker, requested) {
+                    shared.store.unmark_uncacheable(&key, generation, asker);
                 }
             }
         }
@@ -280,13 +279,13 @@ fn invalidate(shared: &Shared, key: &CacheKey, answer: &HeaderMap) {
 }
 
 /// Would the next one be stored? A guess in favour of the common case, that nothing is said.
-fn is_storable(response: &Response<Body>, authorized: bool, requested: Timestamp) -> bool {
+fn is_storable(response: &Response<Body>, asker: Asker, requested: Timestamp) -> bool {
     let headers = response.headers();
     if !headers.contains_key(CACHE_CONTROL) && !headers.contains_key(EXPIRES) {
         return false;
     }
     let mut request = HeaderMap::new();
-    if authorized {
+    if asker == Asker::Authorized {
         request.insert(AUTHORIZATION, HeaderValue::from_static(""));
     }
     let exchange = Exchange {

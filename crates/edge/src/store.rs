@@ -11,6 +11,7 @@ use fractus_cache::{
     CacheKey, Forward, Index, Policy, PrecomputedHash, RequestDirectives, Reuse, Scheme, Timestamp,
     Variants,
 };
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, StatusCode};
 
 use crate::body::Pieces;
@@ -59,6 +60,24 @@ pub(crate) struct Query<'a> {
     pub(crate) generation: u64,
     /// Whether its answer may be stored: a GET's.
     pub(crate) may_fill: bool,
+}
+
+/// Whose answers are uncacheable. One that carries Authorization often gets what may not be stored
+/// for that reason alone, and must not have the key remembered for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asker {
+    Anyone,
+    Authorized,
+}
+
+impl Asker {
+    pub(crate) fn of(request: &HeaderMap) -> Self {
+        if request.contains_key(AUTHORIZATION) {
+            Self::Authorized
+        } else {
+            Self::Anyone
+        }
+    }
 }
 
 /// What to do with a request.
@@ -278,8 +297,7 @@ impl Store {
         if !query.may_fill || query.says.no_store {
             return Begin::Pass(reason, false);
         }
-        let mark = mark(key, query.generation);
-        if stale.is_none() && shard.uncacheable.has(mark, now) {
+        if stale.is_none() && shard.is_uncacheable(key, query, now) {
             shard.counts.uncacheable += 1;
             return Begin::Pass(reason, true);
         }
@@ -339,22 +357,21 @@ impl Store {
         lock(self.shard(key)).end_fill(key, fill);
     }
 
-    /// Ends a fill and remembers that its key's answers cannot be stored. A stale answer that was
-    /// to be validated goes.
-    pub(crate) fn mark_uncacheable(&self, key: &CacheKey, fill: &Arc<Fill>) {
+    /// Ends a fill and remembers that its key's answers to `asker` cannot be stored.
+    pub(crate) fn mark_uncacheable(&self, key: &CacheKey, fill: &Arc<Fill>, asker: Asker) {
         let until = now().as_millis().saturating_add(self.uncacheable_for);
         let mut shard = lock(self.shard(key));
         shard.end_fill(key, fill);
-        shard
-            .uncacheable
-            .insert(mark(key, fill.era.generation), until);
+        let mark = mark(key, fill.era.generation, asker);
+        shard.uncacheable.insert(mark, until);
     }
 
-    /// Forgets that a key's answers could not be stored.
-    pub(crate) fn unmark_uncacheable(&self, key: &CacheKey, generation: u64) {
-        lock(self.shard(key))
-            .uncacheable
-            .remove(mark(key, generation));
+    /// Forgets that a key's answers to `asker` could not be stored. What may be stored for one that
+    /// is authorised may be stored for anyone.
+    pub(crate) fn unmark_uncacheable(&self, key: &CacheKey, generation: u64, asker: Asker) {
+        let uncacheable = &mut lock(self.shard(key)).uncacheable;
+        uncacheable.remove(mark(key, generation, Asker::Anyone));
+        uncacheable.remove(mark(key, generation, asker));
     }
 
     /// Ends a fill with what it has brought, which is stored unless it has become void.
@@ -491,6 +508,15 @@ impl Shard {
         self.index.insert(key.clone(), variants, weight)
     }
 
+    fn is_uncacheable(&self, key: &CacheKey, query: Query<'_>, now: Timestamp) -> bool {
+        let is_for = |asker| {
+            let mark = mark(key, query.generation, asker);
+            self.uncacheable.has(mark, now)
+        };
+        is_for(Asker::Anyone)
+            || Asker::of(query.headers) == Asker::Authorized && is_for(Asker::Authorized)
+    }
+
     /// Was it running?
     fn end_fill(&mut self, key: &CacheKey, fill: &Arc<Fill>) -> bool {
         let Some(fills) = self.fills.get_mut(key) else {
@@ -507,6 +533,10 @@ impl Shard {
 }
 
 /// What an uncacheable key is remembered by.
-fn mark(key: &CacheKey, generation: u64) -> u64 {
-    key.hash_value() ^ generation.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+fn mark(key: &CacheKey, generation: u64, asker: Asker) -> u64 {
+    let state = key.hash_value() ^ generation.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    match asker {
+        Asker::Anyone => state,
+        Asker::Authorized => !state,
+    }
 }

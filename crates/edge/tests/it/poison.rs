@@ -114,3 +114,41 @@ async fn a_request_that_forbids_storing_takes_nothing_away() {
         assert_eq!(started.edge.stats().uncacheable, 0);
     }
 }
+
+/// A client's fields may make its answer unfit to be stored; it is not what replaces a fresh one.
+#[tokio::test]
+async fn who_insists_on_an_answer_of_its_own_removes_no_fresh_one() {
+    let started = start(Scripted::plain(|request, _| {
+        match &*field(request, "cookie") {
+            "" => answer(200, FRESH, "all"),
+            "bad" => answer(400, "", "bad"),
+            _ => answer(200, "cache-control: private", "own"),
+        }
+    }));
+    let mut client = started.client().await;
+    assert_eq!(client.get("/x").await.text(), "all");
+    for (cookie, body) in [("bad", "bad"), ("mine", "own")] {
+        let forced = format!("Cookie: {cookie}\nCache-Control: no-cache\n");
+        assert_eq!(client.get_with("/x", &forced).await.text(), body);
+        let hit = client.get("/x").await;
+        assert_eq!(hit.text(), "all");
+        assert!(hit.cache().contains("; hit"), "{}", hit.cache());
+    }
+}
+
+#[tokio::test]
+async fn authorised_requests_learn_from_each_other_alone() {
+    let started = start(Scripted::plain(|_, number| {
+        answer(200, FRESH, number.to_string())
+    }));
+    let mut client = started.client().await;
+    let authorised = "Authorization: x\n";
+    let first = client.get_with("/x", authorised).await;
+    assert!(first.cache().ends_with("; detail=authorization"));
+    let second = client.get_with("/x", authorised).await;
+    assert_eq!(second.cache(), "Fractus; fwd=uri-miss; fwd-status=200");
+    assert_eq!(started.edge.stats().uncacheable, 1);
+    let open = client.get("/x").await;
+    assert!(open.cache().ends_with("; stored"), "{}", open.cache());
+    assert_eq!(client.get_with("/x", authorised).await.text(), "2");
+}
