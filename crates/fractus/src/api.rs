@@ -65,6 +65,9 @@ pub(crate) struct Bucket {
     pub(crate) public: bool,
     pub(crate) objects: u64,
     pub(crate) bytes: u64,
+    /// There are more than were counted.
+    #[serde(default)]
+    pub(crate) objects_capped: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -101,6 +104,9 @@ pub(crate) struct Status {
     pub(crate) functions: u64,
     pub(crate) buckets: u64,
     pub(crate) objects: u64,
+    /// There are more than were counted.
+    #[serde(default)]
+    pub(crate) objects_capped: bool,
     pub(crate) store_bytes: u64,
     pub(crate) running: u64,
     pub(crate) guest_memory: u64,

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use crate::admin::error::ApiError;
 use crate::control::Control;
 use crate::data_dir::Addresses;
+use crate::limits::{COUNTED_MAX, COUNTED_PER_BUCKET_MAX};
 
 mod body;
 mod buckets;
@@ -125,9 +126,9 @@ async fn status(State(admin): App) -> Result<Json<Value>, ApiError> {
     let control = &admin.control;
     let budget = &control.functions().services().budget;
     let store = control.store().clone();
-    let (buckets, objects, health) = body::blocking(move || {
-        let counts = buckets::count_all(&store)?;
-        Ok((counts.buckets, counts.objects, store.health()))
+    let (counted, health) = body::blocking(move || {
+        let counted = buckets::count(&store, COUNTED_PER_BUCKET_MAX, COUNTED_MAX)?;
+        Ok((counted, store.health()))
     })
     .await?;
     let cache = control.edge().stats();
@@ -140,8 +141,9 @@ async fn status(State(admin): App) -> Result<Json<Value>, ApiError> {
         "admin": admin.addresses.admin,
         "data": admin.data,
         "functions": control.functions().snapshot().len(),
-        "buckets": buckets,
-        "objects": objects,
+        "buckets": counted.len(),
+        "objects": counted.iter().map(|bucket| bucket.objects).sum::<usize>(),
+        "objects_capped": counted.iter().any(|bucket| bucket.capped),
         "store_bytes": health.bytes,
         "running": budget.running(),
         "guest_memory": budget.memory(),

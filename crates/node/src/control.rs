@@ -307,38 +307,38 @@ impl Control {
     /// Deletes an object, and the edge's copy of it.
     pub(crate) async fn delete_object(
         self: &Arc<Self>,
-        bucket: BucketName,
-        key: ObjectKey,
+        bucket: &BucketName,
+        key: &ObjectKey,
         precondition: Precondition,
     ) -> Result<Committed, WriteError> {
-        let control = Arc::clone(self);
-        to_the_end(async move {
-            let done = control.store.delete(&bucket, &key, precondition).await?;
-            control.object_changed(&bucket, &key);
-            Ok(done)
-        })
-        .await
+        let deleted = self.store.delete(bucket, key, precondition);
+        self.change_object(object_path(bucket, key), deleted).await
     }
 
     /// Completes an object, and makes the edge forget its copy of the one before.
     pub(crate) async fn put_object(
         self: &Arc<Self>,
-        bucket: BucketName,
-        key: ObjectKey,
+        bucket: &BucketName,
+        key: &ObjectKey,
         writer: ObjectWriter,
-    ) -> Result<(Committed, ObjectKey), WriteError> {
-        let control = Arc::clone(self);
-        to_the_end(async move {
-            let done = writer.finish_async().await.await?;
-            control.object_changed(&bucket, &key);
-            Ok((done, key))
-        })
-        .await
+    ) -> Result<Committed, WriteError> {
+        let written = async move { writer.finish_async().await.await };
+        self.change_object(object_path(bucket, key), written).await
     }
 
-    /// Makes the edge forget its copy of an object that has changed.
-    fn object_changed(&self, bucket: &BucketName, key: &ObjectKey) {
-        self.edge.invalidate(&object_path(bucket, key));
+    /// Changes the object at `path` of the edge, which then forgets its copy.
+    async fn change_object(
+        self: &Arc<Self>,
+        path: String,
+        change: impl Future<Output = Result<Committed, WriteError>> + Send + 'static,
+    ) -> Result<Committed, WriteError> {
+        let control = Arc::clone(self);
+        to_the_end(async move {
+            let done = change.await?;
+            control.edge.invalidate(&path);
+            Ok(done)
+        })
+        .await
     }
 }
 

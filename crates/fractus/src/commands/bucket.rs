@@ -100,6 +100,11 @@ pub(crate) async fn create(admin: &Admin, name: &str, public: bool) -> Result<()
     read(response).await.map(drop)
 }
 
+/// What stands behind a count of objects that is a lower bound.
+pub(crate) fn more(capped: bool) -> &'static str {
+    if capped { "+" } else { "" }
+}
+
 async fn buckets(admin: &Admin, output: &Output) -> Result<(), Failure> {
     if output.json {
         return output.json(&admin.get::<Value>("/v1/buckets").await?);
@@ -113,11 +118,12 @@ async fn buckets(admin: &Admin, output: &Output) -> Result<(), Failure> {
     ]);
     for bucket in buckets {
         let readers = if bucket.public { "anyone" } else { "functions" };
+        let more = more(bucket.objects_capped);
         table.push([
             bucket.name,
             readers.to_owned(),
-            bucket.objects.to_string(),
-            ByteSize(bucket.bytes).to_string(),
+            format!("{}{more}", bucket.objects),
+            format!("{}{more}", ByteSize(bucket.bytes)),
         ]);
     }
     output.raw(table.to_string().as_bytes())

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::api::Status;
 use crate::cli::Context;
 use crate::client::Admin;
+use crate::commands::bucket::more;
 use crate::failure::Failure;
 use crate::time::rfc3339;
 
@@ -57,9 +58,10 @@ fn text(status: &Status) -> String {
         (
             "store",
             format!(
-                "{} in {} objects of {} buckets, {}",
+                "{} in {}{} objects of {} buckets, {}",
                 ByteSize(status.store_bytes),
                 status.objects,
+                more(status.objects_capped),
                 status.buckets,
                 health(&status.store_health)
             ),
@@ -101,7 +103,22 @@ fn health(told: &Value) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::health;
+    use super::{health, text};
+
+    #[test]
+    fn a_count_that_was_given_up_says_so() {
+        let told = |capped: bool| {
+            let status = json!({
+                "version": "1", "pid": 1, "started_ms": 0, "edge": "e", "admin": "a", "data": "d",
+                "functions": 0, "buckets": 2, "objects": 10_000, "objects_capped": capped,
+                "store_bytes": 0, "running": 0, "guest_memory": 0, "store_health": {},
+                "cache": {"entries": 0, "bytes": 0, "capacity": 0, "hits": 0, "misses": 0},
+            });
+            text(&serde_json::from_value(status).unwrap())
+        };
+        assert!(told(true).contains("10000+ objects of 2 buckets"));
+        assert!(told(false).contains("10000 objects of 2 buckets"));
+    }
 
     #[test]
     fn health_in_words() {

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use fractus_blob::limits::MAX_LIST;
-use fractus_blob::{BucketName, BucketSettings, ListQuery, Store};
+use fractus_blob::{BucketInfo, BucketName, BucketSettings, ListQuery, Store};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::admin::App;
 use crate::admin::body::{self, blocking};
 use crate::admin::error::ApiError;
+use crate::limits::{COUNTED_MAX, COUNTED_PER_BUCKET_MAX};
 
 /// Reads a bucket's name.
 pub(super) fn bucket_name(text: &str) -> Result<BucketName, ApiError> {
@@ -26,70 +27,57 @@ pub(super) fn bucket_name(text: &str) -> Result<BucketName, ApiError> {
     })
 }
 
-/// How much a store or a bucket holds.
-#[derive(Debug, Default)]
-pub(super) struct Counts {
-    pub(super) buckets: u64,
-    pub(super) objects: u64,
-    pub(super) bytes: u64,
+/// How much a bucket holds, as far as it was counted.
+#[derive(Debug)]
+pub(super) struct Counted {
+    bucket: BucketInfo,
+    pub(super) objects: usize,
+    bytes: u64,
+    /// There is more than was counted.
+    pub(super) capped: bool,
 }
 
-/// Counts the objects of a bucket by listing them. Blocks.
-fn count(store: &Store, bucket: &BucketName) -> Result<Counts, ApiError> {
-    let mut counts = Counts {
-        buckets: 1,
-        ..Counts::default()
-    };
-    let mut last = String::new();
-    loop {
-        let page = store.list(
+/// Counts the objects of all buckets by listing them, `per_bucket` at most of each and hardly more
+/// than `total`. Blocks.
+pub(super) fn count(
+    store: &Store,
+    per_bucket: usize,
+    total: usize,
+) -> Result<Vec<Counted>, ApiError> {
+    let mut left = total;
+    let counted = store.buckets().into_iter().map(|bucket| {
+        let query = ListQuery {
+            prefix: "",
+            start_after: "",
+            limit: left.clamp(1, per_bucket),
+        };
+        let listing = store.list(&bucket.name, query)?;
+        left = left.saturating_sub(listing.objects.len());
+        Ok(Counted {
             bucket,
-            ListQuery {
-                prefix: "",
-                start_after: &last,
-                limit: MAX_LIST,
-            },
-        )?;
-        counts.objects += page.objects.len() as u64;
-        counts.bytes += page.objects.iter().map(|object| object.size).sum::<u64>();
-        match page.objects.last() {
-            Some(object) if page.truncated => object.key.as_str().clone_into(&mut last),
-            _ => return Ok(counts),
-        }
-    }
-}
-
-/// Counts the objects of all buckets. Blocks.
-pub(super) fn count_all(store: &Store) -> Result<Counts, ApiError> {
-    store
-        .buckets()
-        .iter()
-        .try_fold(Counts::default(), |sum, bucket| {
-            let more = count(store, &bucket.name)?;
-            Ok(Counts {
-                buckets: sum.buckets + more.buckets,
-                objects: sum.objects + more.objects,
-                bytes: sum.bytes + more.bytes,
-            })
+            objects: listing.objects.len(),
+            bytes: listing.objects.iter().map(|object| object.size).sum(),
+            capped: listing.truncated,
         })
+    });
+    counted.collect()
 }
 
 pub(super) async fn list(State(admin): App) -> Result<Json<Value>, ApiError> {
     let store = admin.control.store().clone();
-    let buckets = blocking(move || {
-        let described = store.buckets().into_iter().map(|bucket| {
-            let counts = count(&store, &bucket.name)?;
-            Ok(json!({
-                "name": bucket.name.as_str(),
-                "public": bucket.settings.public,
-                "objects": counts.objects,
-                "bytes": counts.bytes,
-                "created_ms": bucket.created_ms,
-            }))
-        });
-        described.collect::<Result<Vec<_>, ApiError>>()
+    let counted = blocking(move || count(&store, COUNTED_PER_BUCKET_MAX, COUNTED_MAX)).await?;
+    let described = counted.iter().map(|counted| {
+        json!({
+            "name": counted.bucket.name.as_str(),
+            "public": counted.bucket.settings.public,
+            "objects": counted.objects,
+            "bytes": counted.bytes,
+            "objects_capped": counted.capped,
+            "created_ms": counted.bucket.created_ms,
+        })
     });
-    Ok(Json(json!({"buckets": buckets.await?})))
+    let described: Vec<_> = described.collect();
+    Ok(Json(json!({"buckets": described})))
 }
 
 /// What a bucket shall be.
@@ -168,3 +156,6 @@ pub(super) async fn objects(
     });
     listing.await.map(Json)
 }
+
+#[cfg(test)]
+mod tests;

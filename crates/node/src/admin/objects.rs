@@ -113,7 +113,7 @@ pub(super) async fn put(State(admin): App, request: Request) -> Result<Response,
         size += bytes.len() as u64;
         writer.write_async(&bytes).await?;
     }
-    let (done, key) = admin.control.put_object(bucket, key, writer).await?;
+    let done = admin.control.put_object(&bucket, &key, writer).await?;
     let etag = done.etag.map(|tag| tag.to_string());
     let answer = json!({"key": key.as_str(), "size": size, "etag": etag});
     Ok((StatusCode::CREATED, Json(answer)).into_response())
@@ -124,7 +124,7 @@ pub(super) async fn delete(State(admin): App, request: Request) -> Result<Status
     let precondition = precondition(request.headers())?;
     admin
         .control
-        .delete_object(bucket, key, precondition)
+        .delete_object(&bucket, &key, precondition)
         .await?;
     Ok(StatusCode::NO_CONTENT)
 }

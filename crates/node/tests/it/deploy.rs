@@ -70,6 +70,38 @@ fn what_cannot_become_a_function_is_refused_with_its_reason() {
 }
 
 #[test]
+fn an_import_that_the_node_does_not_offer_is_named() {
+    let node = TestNode::start();
+    let faults = renamed(
+        &component("faults"),
+        b"wasi:cli/environment@",
+        b"wasi:cli/invironment@",
+    );
+    let answer = node.deploy(&json!({"name": "bad"}), &faults).expect(422);
+    assert_eq!(answer.code(), "invalid-artifact");
+    for says in [
+        "imports what the node does not offer",
+        "wasi:cli/invironment@",
+    ] {
+        assert!(answer.text().contains(says), "{}", answer.text());
+    }
+    node.edge("/run/bad").expect(404);
+}
+
+/// A component in which a name is another one of the same length.
+fn renamed(component: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let mut renamed = component.to_owned();
+    let mut found = 0;
+    while let Some(at) = renamed.windows(from.len()).position(|name| name == from) {
+        renamed[at..at + to.len()].copy_from_slice(to);
+        found += 1;
+    }
+    assert!(found > 0, "the component has no such name");
+    renamed
+}
+
+#[test]
 fn an_artifact_is_what_its_name_says_and_not_too_large() {
     let node = TestNode::start();
     let path = format!("/v1/artifacts/{}", digest(b"right"));

@@ -1,6 +1,8 @@
 use std::fs;
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use fractus_node::{Addresses, Node};
 use fractus_stdx::ErrorChain;
@@ -136,6 +138,81 @@ fn what_another_runtime_compiled_is_compiled_anew_before_the_node_is_ready() {
     assert_eq!(compiled(), std::slice::from_ref(ours));
     send(node.addresses().edge, "GET", "/run/hello", &[], &[]).expect(200);
     node.shutdown();
+}
+
+#[test]
+fn a_program_damaged_on_disk_is_compiled_anew_when_it_is_called() {
+    let node = TestNode::start();
+    node.deploy_hello();
+    let dir = node.stop();
+    let artifacts = fs::read_dir(dir.path().join("data/artifacts")).unwrap();
+    let mut files = artifacts.map(|file| file.unwrap().path());
+    let compiled = files
+        .find(|path| path.extension().is_some_and(|e| e == "compiled"))
+        .unwrap();
+    let whole = fs::read(&compiled).unwrap();
+    for torn in [&whole[..whole.len() / 2], b""] {
+        fs::write(&compiled, torn).unwrap();
+        let node = Node::start(config(dir.path())).unwrap();
+        for _ in 0..2 {
+            send(node.addresses().edge, "GET", "/run/hello", &[], &[]).expect(200);
+        }
+        node.shutdown();
+        assert_eq!(fs::metadata(&compiled).unwrap().len(), whole.len() as u64);
+    }
+}
+
+#[test]
+fn health_is_not_told_before_the_node_is_announced() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    // An address of this test's own, so that its port can be known before the node has it.
+    let [.., high, low] = std::process::id().to_be_bytes();
+    config.admin = ([127, 66, high, low], 9090).into();
+    // What cannot be replaced by a file.
+    fs::create_dir_all(dir.path().join("data/node.json/x")).unwrap();
+    let admin = config.admin;
+    let (stop, healthy) = (AtomicBool::new(false), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let answer = try_send(admin, "GET", "/healthz", &[], &[]);
+                if answer.is_ok_and(|answer| answer.status == 200) {
+                    healthy.store(true, Ordering::Relaxed);
+                }
+            }
+        });
+        let error = Node::start(config).unwrap_err().to_string();
+        assert!(error.contains("node.json"), "{error}");
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(!healthy.load(Ordering::Relaxed));
+}
+
+#[test]
+fn guests_that_compute_do_not_keep_a_node_from_stopping() {
+    let node = TestNode::with(|config| config.drain = Duration::from_secs(1));
+    let limits = json!({"timeout_s": 120.0, "cpu_s": 120.0});
+    let manifest = json!({"name": "faults", "limits": limits});
+    node.deploy(&manifest, &component("faults")).expect(201);
+    let edge = node.addresses.edge;
+    let call =
+        |number: u8| move || try_send(edge, "GET", &format!("/run/faults/loop?{number}"), &[], &[]);
+    let calls = [call(1), call(2), call(3)].map(thread::spawn);
+    wait_for("the calls to run", || {
+        let faults = node.admin("GET", "/v1/functions/faults", &[]).json();
+        (faults["running"] == 3).then_some(())
+    });
+    let begin = Instant::now();
+    let dir = node.stop();
+    assert!(begin.elapsed() < Duration::from_secs(10));
+    for call in calls {
+        let answer = call.join().unwrap();
+        assert!(answer.is_err() || answer.is_ok_and(|answer| answer.status != 200));
+    }
+    let node = TestNode::on(dir);
+    let faults = node.admin("GET", "/v1/functions/faults", &[]).json();
+    assert_eq!(faults["counters"]["calls"], 3);
 }
 
 #[test]

@@ -143,7 +143,7 @@ fn calls_beyond_the_concurrency_wait_and_then_are_throttled() {
 fn guests_share_the_nodes_memory() {
     let node = TestNode::with(|config| config.guest_memory_bytes = 16 << 20);
     node.deploy_faults();
-    let answer = node.edge("/run/faults/memory").expect(502);
-    assert_eq!(answer.code(), "memory-limit");
+    let answer = node.edge("/run/faults/memory").expect(503);
+    assert_eq!(answer.code(), "node-busy");
     node.edge("/run/faults/env").expect(200);
 }

@@ -47,10 +47,16 @@ impl TestNode {
         let dir = tempfile::tempdir().expect("a directory");
         let mut config = config(dir.path());
         change(&mut config);
-        Self::on(dir, config)
+        Self::start_on(dir, config)
     }
 
-    fn on(dir: TempDir, config: Config) -> Self {
+    /// A node on a directory that another one left.
+    pub(crate) fn on(dir: TempDir) -> Self {
+        let config = config(dir.path());
+        Self::start_on(dir, config)
+    }
+
+    fn start_on(dir: TempDir, config: Config) -> Self {
         let node = Node::start(config).expect("the node starts");
         let token = Credentials::read(node.data())
             .expect("credentials")
@@ -78,9 +84,7 @@ impl TestNode {
     }
 
     pub(crate) fn restart(self) -> Self {
-        let dir = self.stop();
-        let config = config(dir.path());
-        Self::on(dir, config)
+        Self::on(self.stop())
     }
 
     /// A request to the edge.

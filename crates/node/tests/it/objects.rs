@@ -54,6 +54,11 @@ fn objects_are_written_once_acknowledged_and_read_everywhere() {
         ),
         (&1.into(), &4.into())
     );
+    let status = node.admin("GET", "/v1/status", &[]).expect(200).json();
+    for counted in [&status, &buckets["buckets"][0]] {
+        assert_eq!(counted["objects"], 1);
+        assert_eq!(counted["objects_capped"], false);
+    }
 }
 
 #[test]

@@ -69,10 +69,9 @@ async fn requests_and_answers_pass_both_ways() {
 
 #[tokio::test]
 async fn no_path_leads_out_of_the_route() {
-    let server = Server::start(|request| async move {
-        Response::new(body(&request.uri().to_string()))
-    })
-    .await;
+    let server =
+        Server::start(|request| async move { Response::new(body(&request.uri().to_string())) })
+            .await;
     let origin = origin("/api/", &format!("http://{}/v1/", server.address)).await;
     let ask = async |path: &str| {
         let request = get(&format!("http://edge.test{path}"));
