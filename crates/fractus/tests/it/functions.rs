@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
-use crate::support::{Node, cloud, example, failed, fractus, get, text};
+use crate::support::{Node, cloud, component, example, failed, fractus, get, text};
 
 fn deploy(node: &Node, name: &str, more: &[&str]) -> String {
     let project = example(name);
@@ -125,4 +125,25 @@ fn what_cannot_be_a_function_is_refused() {
         "{broken}"
     );
     assert_eq!(node.json(&["ls"])["functions"], serde_json::json!([]));
+
+    let faults = fs::read(component(&node, "faults")).unwrap();
+    let unknown = refused(&renamed(
+        faults,
+        b"wasi:cli/environment@",
+        b"wasi:cli/invironment@",
+    ));
+    assert!(unknown.contains("wasi:cli/invironment@"), "{unknown}");
+    assert!(unknown.contains("does not offer"), "{unknown}");
+}
+
+/// A component in which a name is another one of the same length.
+fn renamed(mut component: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let mut found = 0;
+    while let Some(at) = component.windows(from.len()).position(|name| name == from) {
+        component[at..at + to.len()].copy_from_slice(to);
+        found += 1;
+    }
+    assert!(found > 0, "the component has no such name");
+    component
 }

@@ -33,6 +33,13 @@ pub(crate) fn example(name: &str) -> PathBuf {
         .join(name)
 }
 
+/// The component of an example, which is deployed so that it is built.
+pub(crate) fn component(node: &Node, name: &str) -> PathBuf {
+    let project = example(name);
+    node.ok(&["deploy", project.to_str().unwrap()]);
+    project.join(format!("target/wasm32-wasip2/release/{name}.wasm"))
+}
+
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -55,14 +62,17 @@ pub(crate) struct Node {
 impl Node {
     /// Starts a node on `data` and waits until it is ready.
     pub(crate) fn start(data: &Path) -> Self {
+        Self::start_with(data, &[])
+    }
+
+    /// The same, with more on its command line.
+    pub(crate) fn start_with(data: &Path, more: &[&str]) -> Self {
         let free = "127.0.0.1:0";
-        let mut child = fractus(
-            data,
-            &["up", "--edge", free, "--api", free, "--admin", free],
-        )
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+        let up = ["up", "--edge", free, "--api", free, "--admin", free];
+        let mut child = fractus(data, &[&up, more].concat())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let greeting = BufReader::new(child.stdout.take().unwrap());
         let ready = greeting
             .lines()

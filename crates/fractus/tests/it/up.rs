@@ -3,11 +3,12 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::thread::{self, ScopedJoinHandle};
+use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use rustix::process::Signal;
 
-use crate::support::{Node, cloud, example, failed, fractus, get, request, until};
+use crate::support::{Node, cloud, component, example, failed, fractus, get, request, until};
 
 const FREE: &str = "127.0.0.1:0";
 
@@ -150,6 +151,53 @@ fn wrong_command_lines_exit_with_2() {
     ] {
         failed(&fractus(data, command).output().unwrap(), 2);
     }
+}
+
+#[test]
+fn a_directory_of_somebody_elses_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("letter"), "dear").unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let up = ["up", "--edge", FREE, "--api", FREE, "--admin", FREE];
+    let told = failed(&fractus(directory.path(), &up).output().unwrap(), 1);
+    assert!(told.contains("is no data directory"), "{told}");
+    let mode = fs::metadata(directory.path()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o755);
+}
+
+#[test]
+fn guests_that_compute_do_not_keep_a_node_from_ending() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let config = directory.path().join("fractus.conf");
+    fs::write(&config, "drain_s = 1\n").unwrap();
+    let node = Node::start_with(&data, &["--config", config.to_str().unwrap()]);
+    component(&node, "faults");
+    let project = directory.path().join("project");
+    fs::create_dir(&project).unwrap();
+    let wasm = example("faults/target/wasm32-wasip2/release/faults.wasm");
+    fs::copy(wasm, project.join("faults.wasm")).unwrap();
+    let manifest = "name = \"faults\"\nartifact = \"faults.wasm\"\n[limits]\ntimeout_s = 120.0\n\
+                    cpu_s = 120.0\n";
+    fs::write(project.join("fractus.toml"), manifest).unwrap();
+    node.ok(&["deploy", project.to_str().unwrap()]);
+    let edge = node.address("edge");
+    thread::scope(|scope| {
+        for number in 0..3 {
+            let line = format!("GET /run/faults/loop?{number}");
+            scope.spawn(move || request(edge, &line, "", b""));
+        }
+        until("the calls run", || {
+            (node.json(&["ls"])["functions"][0]["running"] == 3).then_some(())
+        });
+        let begin = Instant::now();
+        node.signal(Signal::TERM);
+        assert_eq!(node.wait().code(), Some(0));
+        assert!(begin.elapsed() < Duration::from_secs(10));
+    });
+    let again = Node::start(&data);
+    let counters = &again.json(&["ls"])["functions"][0]["counters"];
+    assert_eq!(counters["calls"], 3);
 }
 
 /// Starts a call that takes `ms`, and returns once it runs.

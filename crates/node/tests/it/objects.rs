@@ -1,3 +1,6 @@
+use std::path::Path;
+use std::process::{Command, Stdio};
+
 use crate::client::send;
 use crate::node::TestNode;
 
@@ -157,11 +160,61 @@ fn refusals_of_the_store_are_told_apart() {
 #[test]
 fn a_full_store_says_so_and_the_node_lives() {
     let node = TestNode::with(|config| config.store_max_bytes = Some(8 << 20));
+    fill(&node);
+    node.admin("PUT", "/v1/objects/photos/other", b"y")
+        .expect(201);
+}
+
+#[test]
+fn a_full_disk_says_so_and_the_node_lives() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(dir.path()) else {
+        eprintln!("not tested with a full disk: this process may not mount one");
+        return;
+    };
+    let data = dir.path().join("data");
+    let node = TestNode::with(|config| config.data.clone_from(&data));
+    fill(&node);
+    // What was not taken left no room, but no harm either.
+    drop(node);
+    let node = TestNode::with(|config| config.data.clone_from(&data));
+    assert_eq!(node.edge("/b/photos/small").expect(200).text(), "x");
+    node.edge("/b/photos/large").expect(404);
+    drop(node);
+    drop(disk);
+}
+
+/// A file system in memory of some MiB.
+struct SmallDisk<'a>(&'a Path);
+
+impl<'a> SmallDisk<'a> {
+    /// Mounts one, where the system lets tests do so.
+    fn mount(at: &'a Path) -> Option<Self> {
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=160m", "tmpfs"])
+            .arg(at)
+            .stderr(Stdio::null())
+            .status();
+        mount
+            .is_ok_and(|status| status.success())
+            .then_some(Self(at))
+    }
+}
+
+impl Drop for SmallDisk<'_> {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg("-l").arg(self.0).status();
+        assert!(unmounted.is_ok_and(|status| status.success()));
+    }
+}
+
+/// Fills a node of small room.
+fn fill(node: &TestNode) {
     node.admin("PUT", "/v1/buckets/photos", b"{\"public\":true}")
         .expect(201);
     node.admin("PUT", "/v1/objects/photos/small", b"x")
         .expect(201);
-    let large = vec![7; 32 << 20];
+    let large = vec![7; 128 << 20];
     let full = node
         .admin("PUT", "/v1/objects/photos/large", &large)
         .expect(507);
@@ -170,6 +223,4 @@ fn a_full_store_says_so_and_the_node_lives() {
     node.edge("/b/photos/large").expect(404);
     let status = node.admin("GET", "/v1/status", &[]).expect(200).json();
     assert!(status["store_health"]["stopped"].is_null());
-    node.admin("PUT", "/v1/objects/photos/other", b"y")
-        .expect(201);
 }
