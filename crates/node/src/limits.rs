@@ -76,7 +76,7 @@ pub const OUTBOUND_IDLE_MS: u64 = 15_000;
 pub const OUTBOUND_CONNECT_MS: u64 = 5_000;
 /// An answer's head comes within this time after the request was sent or its body last moved.
 pub const OUTBOUND_HEAD_MS: u64 = 60_000;
-/// A request's body is sent within this time, however it moves. A function's own timeout is shorter.
+/// A request's body is sent within this time, however it moves; a function's timeout is shorter.
 pub const OUTBOUND_UPLOAD_MS: u64 = 3_600_000;
 /// Next bytes of an answer's body come within this time.
 pub const OUTBOUND_STALL_MS: u64 = 60_000;

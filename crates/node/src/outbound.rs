@@ -10,8 +10,8 @@
 //!    the connection goes to an address that passed ([`connect`]); nothing resolves it again.
 //!
 //! No function rides on another's rights or takes all connections: a version of a function has
-//! pools of its own ([`Lane`]), one for each reach, which hold so many of the node's connections and
-//! no more. A pool hands a connection only to requests for the same scheme, host and port. So
+//! pools of its own ([`Lane`]), one for each reach, which hold so many of the node's connections
+//! and no more. A pool hands a connection only to requests for the same scheme, host and port. So
 //! whatever a request gets was made for the very host that its own policy allowed (1), under the
 //! very reach it has (2). A connection to a private address lies in the private pool, and only a
 //! policy that names this host in `private_hosts` leads there, whatever `hosts` says.
@@ -131,8 +131,8 @@ impl Outbound {
         })
     }
 
-    /// Sends a function's request to where its policy lets it. Hop-by-hop fields and Host are removed
-    /// from the request, hop-by-hop fields from the answer.
+    /// Sends a function's request to where its policy lets it. Hop-by-hop fields and Host are
+    /// removed from the request, hop-by-hop fields from the answer.
     pub(crate) fn send(
         &self,
         lane: &Lane,
