@@ -41,12 +41,20 @@ pub const LOG_PAGE_MAX: usize = 10_000;
 /// Log lines that a slow follower may fall behind before it reads them from the file.
 pub const LOG_FOLLOW_LAG: usize = 1_024;
 
-/// Connections at once of each of the api and admin listeners.
-pub const CONTROL_CONNECTIONS_MAX: usize = 256;
+/// Connections at once of each of the api and admin listeners. Beyond, whichever has been without a
+/// request for longest is closed for the next one.
+pub const CONTROL_CONNECTIONS_MAX: usize = 1_024;
+/// A connection that is closed for another one may still send the end of its last answer so long.
+pub const CONTROL_LEAVE_MS: u64 = 20;
 /// A client of the api and admin listeners sends a request's head within this time.
 pub const CONTROL_HEAD_MS: u64 = 10_000;
 /// Next bytes of a body on the admin listener arrive within this time.
 pub const CONTROL_STALL_MS: u64 = 30_000;
+/// What is read, to be thrown away, of a body whose request is answered already, so that its client
+/// sees the answer and not a reset.
+pub const CONTROL_DRAIN_MAX: usize = 8 << 20;
+/// It is read for so long at most.
+pub const CONTROL_DRAIN_MS: u64 = 1_000;
 /// Body of an admin request that is neither an artifact nor an object.
 pub const CONTROL_BODY_MAX: usize = 1 << 20;
 /// Requests on the api and admin listeners may end within this time when the node stops, at least.

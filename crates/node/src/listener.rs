@@ -1,6 +1,10 @@
 //! The api and admin listeners: plain HTTP/1 with few clients, so that a router may be convenient
 //! rather than fast. Connections, heads and shutdown are bounded here.
 
+mod drain;
+mod seats;
+
+use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,14 +13,17 @@ use std::{fmt, io};
 use axum::Router;
 use fractus_stdx::ErrorChain;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::limits::{CONTROL_CONNECTIONS_MAX, CONTROL_HEAD_MS};
+use self::drain::drained;
+use self::seats::{Answer, Seat, Seats};
+use crate::limits::{CONTROL_CONNECTIONS_MAX, CONTROL_HEAD_MS, CONTROL_LEAVE_MS};
 
 /// One of the node's listeners.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -59,7 +66,8 @@ pub(crate) fn serve(handle: &Handle, listener: TcpListener, router: Router) -> i
     let _runtime = handle.enter();
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let (stop, stopped) = watch::channel(false);
-    let done = handle.spawn(accept(listener, router, stopped));
+    let seats = Seats::new(CONTROL_CONNECTIONS_MAX);
+    let done = handle.spawn(accept(listener, router, seats, stopped));
     Ok(Served { stop, done })
 }
 
@@ -77,30 +85,27 @@ impl Served {
 async fn accept(
     listener: tokio::net::TcpListener,
     router: Router,
+    seats: Arc<Seats>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let seats = Arc::new(Semaphore::new(CONTROL_CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
         let next = async {
-            let seat = Arc::clone(&seats).acquire_owned().await;
-            (seat, listener.accept().await)
+            let (stream, _) = listener.accept().await?;
+            Ok::<_, io::Error>((stream, seats.take().await))
         };
-        let (seat, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             next = next => next,
             () = stopped(&mut stop) => break,
         };
         match accepted {
-            Ok((stream, _)) => {
-                let served = connection(stream, router.clone(), stop.clone());
-                connections.spawn(async move {
-                    served.await;
-                    drop(seat);
-                });
+            Ok((stream, seat)) => {
+                connections.spawn(connection(stream, router.clone(), seat, stop.clone()));
             }
-            // Out of file descriptors, most likely: those in use must end first.
+            // Out of file descriptors, most likely: one of those in use must end first.
             Err(error) => {
                 tracing::warn!(error = %ErrorChain(&error), "accept");
+                seats.free_one();
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
@@ -110,8 +115,24 @@ async fn accept(
     while connections.join_next().await.is_some() {}
 }
 
-async fn connection(stream: TcpStream, router: Router, mut stop: watch::Receiver<bool>) {
-    let service = TowerToHyperService::new(router);
+async fn connection(
+    stream: TcpStream,
+    router: Router,
+    seat: Arc<Seat>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(|request| {
+        let serving = seat.serve();
+        let answered = router.call(drained(request));
+        async move {
+            let answer = |body| Answer {
+                body,
+                _serving: serving,
+            };
+            Ok::<_, Infallible>(answered.await?.map(answer))
+        }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(CONTROL_HEAD_MS))
@@ -119,15 +140,20 @@ async fn connection(stream: TcpStream, router: Router, mut stop: watch::Receiver
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => Some(ended),
-        () = stopped(&mut stop) => None,
+        () = stopped(&mut stop) => {
+            connection.as_mut().graceful_shutdown();
+            Some(connection.await)
+        }
+        () = seat.wanted() => {
+            if !seat.has_served() {
+                return;
+            }
+            connection.as_mut().graceful_shutdown();
+            let most = Duration::from_millis(CONTROL_LEAVE_MS);
+            tokio::time::timeout(most, connection).await.ok()
+        }
     };
-    let ended = if let Some(ended) = ended {
-        ended
-    } else {
-        connection.as_mut().graceful_shutdown();
-        connection.await
-    };
-    if let Err(error) = ended {
+    if let Some(Err(error)) = ended {
         tracing::debug!(error = %ErrorChain(&error), "connection");
     }
 }
@@ -136,3 +162,6 @@ async fn connection(stream: TcpStream, router: Router, mut stop: watch::Receiver
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
 }
+
+#[cfg(test)]
+mod tests;
