@@ -84,26 +84,37 @@ pub(super) async fn list(State(admin): App) -> Result<Json<Value>, ApiError> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Settings {
-    public: bool,
+    /// Left out, a bucket stays as it is, and a new one is private.
+    public: Option<bool>,
 }
 
 pub(super) async fn put(
     State(admin): App,
     Path(bucket): Path<String>,
     body: Body,
-) -> Result<StatusCode, ApiError> {
+) -> Result<(StatusCode, Json<Value>), ApiError> {
     let name = bucket_name(&bucket)?;
     let Settings { public } = body::json(body).await?;
+    let before = admin.control.store().bucket(&name);
+    if let (None, Some(before)) = (public, before) {
+        return Ok((StatusCode::OK, described(&bucket, before.settings.public)));
+    }
+    let public = public.unwrap_or(false);
     let created = admin
         .control
         .put_bucket(name, BucketSettings { public })
         .await?;
     tracing::info!(bucket, public, created, "bucket");
-    Ok(if created {
+    let status = if created {
         StatusCode::CREATED
     } else {
         StatusCode::OK
-    })
+    };
+    Ok((status, described(&bucket, public)))
+}
+
+fn described(bucket: &str, public: bool) -> Json<Value> {
+    Json(json!({"name": bucket, "public": public}))
 }
 
 pub(super) async fn delete(

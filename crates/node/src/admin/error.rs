@@ -71,6 +71,26 @@ impl ApiError {
         )
     }
 
+    /// The bucket has no such object.
+    pub(crate) fn no_such_object(bucket: &str, key: &str) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "no-such-object",
+            format!("there is no object `{key}` in bucket `{bucket}`"),
+            "`fractus bucket ls BUCKET` shows what is there",
+        )
+    }
+
+    /// An object that is there and cannot be read.
+    pub(crate) fn unreadable(bucket: &str, key: &str) -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "storage",
+            format!("the node found damaged data: object `{key}` of bucket `{bucket}` is not sent"),
+            "the node's log says what is damaged; store the object again from another copy",
+        )
+    }
+
     /// The node's fault; the log has more.
     pub(crate) fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
         let message = ErrorChain(error).to_string();
@@ -89,7 +109,8 @@ impl ApiError {
             StatusCode::INSUFFICIENT_STORAGE,
             "no-space",
             message,
-            "delete objects or raise store_max, or make room on the disk, and try again",
+            "free space on the disk or raise store_max, and try again; deleted objects keep their \
+             space in this version",
         )
     }
 }

@@ -185,10 +185,17 @@ pub(super) async fn usage(
             "copy it from the X-Request-Id of an answer",
         )
     })?;
-    let records = admin.control.functions().services().usage.find(UsageQuery {
+    let functions = admin.control.functions();
+    let records = functions.services().usage.find(UsageQuery {
         function: asked.function.as_deref(),
         request_id,
         limit: asked.limit.unwrap_or(100).min(USAGE_PAGE_MAX),
     });
-    Ok(Json(json!({"records": records})))
+    // Of a function that is gone there may still be records.
+    match asked.function {
+        Some(name) if records.is_empty() && functions.get(&name).is_none() => {
+            Err(ApiError::no_such_function(&name))
+        }
+        _ => Ok(Json(json!({"records": records}))),
+    }
 }

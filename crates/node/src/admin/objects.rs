@@ -44,14 +44,24 @@ fn target(uri: &Uri) -> Result<(BucketName, ObjectKey), ApiError> {
 pub(super) async fn get(State(admin): App, request: Request) -> Result<Response, ApiError> {
     let (bucket, key) = target(request.uri())?;
     let (head, _) = request.into_parts();
+    let store = admin.control.store();
     let asked = ObjectRequest {
-        bucket,
-        key,
+        bucket: bucket.clone(),
+        key: key.clone(),
         method: head.method,
         headers: head.headers,
     };
-    let response = object_response(admin.control.store(), asked).await;
-    Ok(response.map(Body::new))
+    let response = object_response(store, asked).await;
+    match response.status() {
+        StatusCode::NOT_FOUND if store.bucket(&bucket).is_none() => {
+            Err(ApiError::no_such_bucket(bucket.as_str()))
+        }
+        StatusCode::NOT_FOUND => Err(ApiError::no_such_object(bucket.as_str(), key.as_str())),
+        StatusCode::INTERNAL_SERVER_ERROR => {
+            Err(ApiError::unreadable(bucket.as_str(), key.as_str()))
+        }
+        _ => Ok(response.map(Body::new)),
+    }
 }
 
 fn text_of(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, ApiError> {
