@@ -70,6 +70,12 @@ pub(crate) struct Bucket {
     pub(crate) objects_capped: bool,
 }
 
+/// A bucket that is there now.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Created {
+    pub(crate) public: bool,
+}
+
 #[derive(Debug, Deserialize)]
 pub(crate) struct Objects {
     pub(crate) objects: Vec<Object>,

@@ -1,11 +1,12 @@
 //! HTTP to a node: one client for every command, bodies streamed both ways, nothing waited for
 //! without a limit.
 //!
-//! [`Admin`] speaks to the admin listener of the node on a data directory; [`Http`] sends any
+//! [`Admin`] speaks to the admin listener of the node on a data directory; [`send`] sends any
 //! request; [`timed`] measures single ones.
 
 mod admin;
 mod body;
+mod connect;
 pub(crate) mod timed;
 
 use std::error::Error;
@@ -13,53 +14,51 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::header::HOST;
+use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use tokio::time;
 
 pub(crate) use self::admin::{Admin, find};
 pub(crate) use self::body::{Body, Pace, copy, empty, from_bytes, from_reader};
+use self::connect::connect;
 use crate::failure::Failure;
-use crate::limits::{ANSWER_MAX, CONNECT_MAX, STALL_MAX};
+use crate::limits::{ANSWER_MAX, STALL_MAX};
 
-/// A client of a node's listeners.
-#[derive(Clone, Debug)]
-pub(crate) struct Http(Client<HttpConnector, Body>);
-
-impl Http {
-    pub(crate) fn new() -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT_MAX));
-        connector.set_nodelay(true);
-        // Connections are not kept: between two requests a build may take longer than a node waits
-        // for the second one, and a new connection costs nothing here.
-        let mut client = Client::builder(TokioExecutor::new());
-        Self(client.pool_max_idle_per_host(0).build(connector))
-    }
-
-    /// Sends a request and waits for the head of its answer: at most `wait` after its body last
-    /// moved.
-    pub(crate) async fn send(
-        &self,
-        request: Request<Body>,
-        pace: &Pace,
-        wait: Duration,
-    ) -> Result<Response<Incoming>, Failure> {
-        let target = authority(&request);
-        let answer = self.0.request(request);
-        match pace.limit(answer, wait).await {
-            Some(Ok(response)) => Ok(response),
-            Some(Err(error)) if error.is_connect() => Err(unreachable(&target, &error)),
-            Some(Err(error)) => {
-                Err(Failure::new(format!("the exchange with {target} broke off")).because(&error))
-            }
-            None => Err(stalled(&target, wait)),
+/// Sends a request over a connection of its own and waits for the head of its answer: at most
+/// `wait` after its body last moved. The answer may come before the body is sent.
+///
+/// Connections are not kept: between two requests a build may take longer than a node waits for the
+/// second one, and a new connection costs nothing here.
+pub(crate) async fn send(
+    mut request: Request<Body>,
+    pace: &Pace,
+    wait: Duration,
+) -> Result<Response<Incoming>, Failure> {
+    let target = to_origin_form(&mut request)?;
+    let mut connection = connect(&target).await?;
+    match pace.limit(connection.send_request(request), wait).await {
+        Some(Ok(response)) => Ok(response),
+        Some(Err(error)) => {
+            Err(Failure::new(format!("the exchange with {target} broke off")).because(&error))
         }
+        None => Err(stalled(&target, wait)),
     }
+}
+
+/// Splits a request's URL into what its head says (RFC 9112 §3.2.1) and where it goes.
+fn to_origin_form(request: &mut Request<Body>) -> Result<String, Failure> {
+    let uri = request.uri();
+    let (Some(target), Some(path)) = (uri.authority(), uri.path_and_query()) else {
+        return Err(Failure::new(format!("{uri} is no URL of a node")));
+    };
+    let (target, path) = (target.to_string(), Uri::from(path.clone()));
+    let host = HeaderValue::try_from(&target)
+        .map_err(|error| Failure::new(format!("{target} is no host")).because(&error))?;
+    *request.uri_mut() = path;
+    request.headers_mut().entry(HOST).or_insert(host);
+    Ok(target)
 }
 
 /// Reads a whole answer of moderate size.
@@ -98,13 +97,6 @@ pub(crate) fn encode(text: &str) -> String {
 /// Percent-encodes one segment of a path: `/` too.
 pub(crate) fn encode_segment(text: &str) -> String {
     encode(text).replace('/', "%2F")
-}
-
-fn authority(request: &Request<Body>) -> String {
-    request
-        .uri()
-        .authority()
-        .map_or_else(|| "the node".to_owned(), ToString::to_string)
 }
 
 pub(crate) fn unreachable(target: &impl ToString, error: &(dyn Error + 'static)) -> Failure {

@@ -25,6 +25,8 @@ pub(crate) struct Told {
     exit: u8,
     /// The node's code for it, where the node refused.
     refusal: Option<String>,
+    /// Whether an answer ended before it was whole.
+    is_broken_off: bool,
 }
 
 impl Failure {
@@ -36,6 +38,7 @@ impl Failure {
             hint: None,
             exit: 1,
             refusal: None,
+            is_broken_off: false,
         }))
     }
 
@@ -87,6 +90,17 @@ impl Failure {
     /// Whether the node refused with `code`.
     pub(crate) fn is_refusal(&self, code: &str) -> bool {
         matches!(self, Self::Told(told) if told.refusal.as_deref() == Some(code))
+    }
+
+    /// Says that an answer ended before it was whole.
+    #[must_use]
+    pub(crate) fn broken_off(self) -> Self {
+        self.with(|told| told.is_broken_off = true)
+    }
+
+    /// Whether an answer ended before it was whole.
+    pub(crate) fn is_broken_off(&self) -> bool {
+        matches!(self, Self::Told(told) if told.is_broken_off)
     }
 
     fn with(mut self, change: impl FnOnce(&mut Told)) -> Self {

@@ -7,13 +7,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use fractus_node::{Addresses, Credentials, DataDirError};
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, IF_MATCH};
 use http::{HeaderValue, Method, Request, Response, StatusCode, request};
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::client::{Body, Http, Pace, empty, from_bytes, read, url};
+use crate::client::{Body, Pace, empty, from_bytes, read, send, url};
 use crate::failure::Failure;
 use crate::limits::STALL_MAX;
 
@@ -33,7 +33,6 @@ struct Refused {
 /// The admin API of a node.
 #[derive(Debug)]
 pub(crate) struct Admin {
-    http: Http,
     address: SocketAddr,
     token: HeaderValue,
 }
@@ -58,12 +57,17 @@ impl Admin {
                 no_entry(data, &error)
                     .hint("only the user who started the node may command it: become that user")
             }
+            DataDirError::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
+                no_entry(data, &error).hint(
+                    "put the node's credentials.json back, or stop the node and start it again: \
+                     it then makes new credentials",
+                )
+            }
             _ => no_entry(data, &error),
         })?;
         let token = HeaderValue::try_from(format!("Bearer {}", credentials.admin_token))
             .map_err(|error| no_entry(data, &error))?;
         Ok(Self {
-            http: Http::new(),
             address: node.admin,
             token,
         })
@@ -96,7 +100,7 @@ impl Admin {
     ) -> Result<Response<Incoming>, Failure> {
         let request = request
             .map_err(|error| Failure::new("cannot ask the node for this").because(&error))?;
-        let response = self.http.send(request, pace, wait).await?;
+        let response = send(request, pace, wait).await?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -133,6 +137,14 @@ impl Admin {
     /// Deletes what stands at a path.
     pub(crate) async fn delete(&self, path: &str) -> Result<(), Failure> {
         let request = self.request(Method::DELETE, path).body(empty());
+        let response = self.send(request, &Pace::default(), STALL_MAX).await?;
+        read(response).await.map(drop)
+    }
+
+    /// Deletes an object, which must be there; else the node refuses with `precondition-failed`.
+    pub(crate) async fn delete_present(&self, path: &str) -> Result<(), Failure> {
+        let request = self.request(Method::DELETE, path).header(IF_MATCH, "*");
+        let request = request.body(empty());
         let response = self.send(request, &Pace::default(), STALL_MAX).await?;
         read(response).await.map(drop)
     }

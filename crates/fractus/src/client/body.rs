@@ -135,7 +135,8 @@ pub(crate) async fn copy(
             Ok(Some(Err(error))) => {
                 return Err(
                     Failure::new(format!("the answer broke off after {copied} bytes"))
-                        .because(&error),
+                        .because(&error)
+                        .broken_off(),
                 );
             }
             Err(_) => {

@@ -8,14 +8,12 @@ use bytes::Bytes;
 use http::header::{ACCEPT, HOST};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use hyper::client::conn::http1::SendRequest;
 use tokio::time::timeout;
 
-use crate::client::unreachable;
+use crate::client::connect::connect;
 use crate::failure::Failure;
-use crate::limits::{CONNECT_MAX, STALL_MAX};
+use crate::limits::STALL_MAX;
 
 /// A kept-alive HTTP/1.1 connection.
 #[derive(Debug)]
@@ -38,19 +36,7 @@ pub(crate) struct Timed {
 
 impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> Result<Self, Failure> {
-        let stream = match timeout(CONNECT_MAX, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(unreachable(&address, &error)),
-            Err(elapsed) => return Err(unreachable(&address, &elapsed)),
-        };
-        stream
-            .set_nodelay(true)
-            .map_err(|error| unreachable(&address, &error))?;
-        let (sender, connection) = handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| unreachable(&address, &error))?;
-        // It ends with the sender, or with an error that the sender's user is told as well.
-        drop(tokio::spawn(connection));
+        let sender = connect(&address.to_string()).await?;
         Ok(Self { address, sender })
     }
 

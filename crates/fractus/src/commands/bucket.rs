@@ -5,12 +5,11 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use fractus_stdx::ByteSize;
 use http::Method;
-use http::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
-use crate::api::{Buckets, Objects};
+use crate::api::{Buckets, Created, Objects};
 use crate::cli::Context;
-use crate::client::{Admin, Pace, encode_segment, from_bytes, read};
+use crate::client::{Admin, encode_segment};
 use crate::failure::Failure;
 use crate::limits::STALL_MAX;
 use crate::output::Output;
@@ -25,13 +24,16 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Make a bucket; of one that exists, change who may read it
+    /// Make a bucket, private unless told otherwise; of one that exists, change who may read it
     Create {
         /// The bucket's name
         name: String,
         /// Let the edge serve its objects to anyone, as /b/NAME/KEY
         #[arg(long)]
         public: bool,
+        /// Let only functions and this command read it
+        #[arg(long, conflicts_with = "public")]
+        private: bool,
     },
     /// List the buckets, or the objects of one
     Ls {
@@ -64,8 +66,13 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<ExitCode, Failu
     let admin = Admin::connect(context.data())?;
     let output = &context.output;
     match args.action {
-        Action::Create { name, public } => {
-            create(&admin, &name, public).await?;
+        Action::Create {
+            name,
+            public,
+            private,
+        } => {
+            let asked = (public || private).then_some(public);
+            let Created { public } = create(&admin, &name, asked).await?;
             let read = if public {
                 "anyone may read it"
             } else {
@@ -90,14 +97,16 @@ fn path(bucket: &str) -> String {
     format!("/v1/buckets/{}", encode_segment(bucket))
 }
 
-/// Makes a bucket, or changes who may read it.
-pub(crate) async fn create(admin: &Admin, name: &str, public: bool) -> Result<(), Failure> {
-    let request = admin
-        .request(Method::PUT, &path(name))
-        .header(CONTENT_TYPE, "application/json")
-        .body(from_bytes(json!({"public": public}).to_string()));
-    let response = admin.send(request, &Pace::default(), STALL_MAX).await?;
-    read(response).await.map(drop)
+/// Makes a bucket, or changes who may read it; `None` leaves that as it is.
+pub(crate) async fn create(
+    admin: &Admin,
+    name: &str,
+    public: Option<bool>,
+) -> Result<Created, Failure> {
+    let settings = json!({"public": public});
+    admin
+        .call(Method::PUT, &path(name), &settings, STALL_MAX)
+        .await
 }
 
 /// What stands behind a count of objects that is a lower bound.

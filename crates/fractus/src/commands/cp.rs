@@ -178,9 +178,34 @@ fn stored(output: &Output, to: &Remote, answer: Value) -> Result<(), Failure> {
 async fn to_standard_output(admin: &Admin, output: &Output, from: &Remote) -> Result<(), Failure> {
     let response = get(admin, from).await?;
     let bar = output.bar(&format!("reading {from}"), length(&response));
-    copy(response.into_body(), &mut stdout(), &bar).await?;
+    let copied = copy(response.into_body(), &mut stdout(), &bar).await;
     bar.finish_and_clear();
-    Ok(())
+    copied.map(drop).map_err(damaged)
+}
+
+/// An answer that broke off cannot say why.
+fn damaged(failure: Failure) -> Failure {
+    if !failure.is_broken_off() {
+        return failure;
+    }
+    failure.or_hint(
+        "the node stops where it finds damaged data, or it was stopped itself: its log says which",
+    )
+}
+
+/// Where a file is to appear: a link stays one, and what it points to is replaced.
+async fn behind_links(path: PathBuf) -> Result<PathBuf, Failure> {
+    let is_link = fs::symlink_metadata(&path)
+        .await
+        .is_ok_and(|there| there.is_symlink());
+    if !is_link {
+        return Ok(path);
+    }
+    fs::canonicalize(&path).await.map_err(|error| {
+        Failure::new(format!("cannot write {}", path.display()))
+            .because(&error)
+            .hint("it is a link that leads nowhere: remove it, or name another file")
+    })
 }
 
 /// Reads an object into a file, or into a directory under its own name. A file appears whole or not
@@ -202,6 +227,7 @@ async fn download(
     let unwritable =
         |error| Failure::new(format!("cannot write {}", path.display())).because(&error);
     let is_special = std::fs::metadata(&path).is_ok_and(|there| !there.is_file());
+    let target = behind_links(path.clone()).await?;
     let response = get(admin, from).await?;
     let bar = output.bar(&format!("reading {from}"), length(&response));
     if is_special {
@@ -212,20 +238,20 @@ async fn download(
             .map_err(unwritable)?;
         let copied = copy(response.into_body(), &mut file, &bar).await;
         bar.finish_and_clear();
-        return copied.map(|size| (path.clone(), size));
+        return copied.map(|size| (path.clone(), size)).map_err(damaged);
     }
-    let mut part = path.clone().into_os_string();
+    let mut part = target.clone().into_os_string();
     part.push(format!(".part-{}", std::process::id()));
     let part = PathBuf::from(part);
     let mut file = File::create_new(&part).await.map_err(unwritable)?;
     let copied = copy(response.into_body(), &mut file, &bar).await;
     bar.finish_and_clear();
     let moved = match copied {
-        Ok(size) => fs::rename(&part, &path)
+        Ok(size) => fs::rename(&part, &target)
             .await
             .map(|()| size)
             .map_err(unwritable),
-        Err(failure) => Err(failure),
+        Err(failure) => Err(damaged(failure)),
     };
     if moved.is_err() {
         // The failure is told; what is left over matters less.

@@ -112,7 +112,7 @@ async fn show(
 ) -> Result<Vec<Row>, Failure> {
     output.note(format_args!("a node runs on {}", data.display()));
     let admin = Admin::connect(data)?;
-    bucket::create(&admin, BUCKET, true).await?;
+    bucket::create(&admin, BUCKET, Some(true)).await?;
     for path in photos(&examples.join("photos"))? {
         let to = photo(&path.file_name().unwrap_or_default().to_string_lossy());
         cp::upload(&admin, output, cp::Source::file(&path, None).await?, &to).await?;

@@ -12,7 +12,7 @@ use tokio::fs::File;
 use tokio::io::{stdin, stdout};
 
 use crate::cli::Context;
-use crate::client::{Body, Http, Pace, copy, empty, find, from_bytes, from_reader, header, url};
+use crate::client::{Body, Pace, copy, empty, find, from_bytes, from_reader, header, send, url};
 use crate::failure::Failure;
 use crate::limits::INVOKE_MAX;
 use crate::output::Output;
@@ -112,7 +112,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<ExitCode, Failu
     let pace = Pace::default();
     let target = url(node.edge, &path(&args));
     let request = request(&args, &target, &pace).await?;
-    let response = Http::new().send(request, &pace, INVOKE_MAX).await?;
+    let response = send(request, &pace, INVOKE_MAX).await?;
     if args.verbose {
         show_head(&context.output, &response);
     }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use bytes::{Buf as _, BytesMut};
 use fractus_func::FunctionName;
+use fractus_stdx::ErrorChain;
 use http::Method;
 use http_body_util::BodyExt as _;
 
@@ -42,8 +43,10 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<ExitCode, Failu
     let mut pending = BytesMut::new();
     // No limit on the time: a follower waits for as long as nothing is written.
     while let Some(frame) = body.frame().await {
-        let frame =
-            frame.map_err(|error| Failure::new("the node stopped sending logs").because(&error))?;
+        let frame = frame.map_err(|error| {
+            tracing::debug!(error = %ErrorChain(&error), "log");
+            Failure::new("the node has gone").hint("`fractus up` starts it again")
+        })?;
         let Ok(data) = frame.into_data() else {
             continue;
         };
@@ -56,6 +59,9 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<ExitCode, Failu
         if pending.len() > ANSWER_MAX {
             return Err(Failure::new("the node sent a line of log without an end"));
         }
+    }
+    if args.follow {
+        context.output.note("the node has stopped");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -76,7 +82,7 @@ fn show(output: &Output, line: &[u8]) -> Result<(), Failure> {
 fn text(line: &LogLine) -> String {
     let request = line.request_id.as_deref().unwrap_or("–");
     format!(
-        "{} {request:.8} {:<6} {}",
+        "{} {request:<36} {:<6} {}",
         rfc3339(line.at_ms),
         line.stream,
         printable(&line.line)
@@ -90,12 +96,11 @@ mod tests {
 
     #[test]
     fn a_line_tells_when_which_call_and_what() {
-        let json =
-            r#"{"seq":1,"at_ms":0,"request_id":"0123456789","stream":"stderr","line":"a\u001b"}"#;
+        let json = r#"{"seq":1,"at_ms":0,"request_id":"01234567-0123-0123-0123-0123456789ab","stream":"stderr","line":"a\u001b"}"#;
         let line: LogLine = serde_json::from_str(json).unwrap();
         assert_eq!(
             text(&line),
-            "1970-01-01T00:00:00.000Z 01234567 stderr a\\u{1b}"
+            "1970-01-01T00:00:00.000Z 01234567-0123-0123-0123-0123456789ab stderr a\\u{1b}"
         );
     }
 }

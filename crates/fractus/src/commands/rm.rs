@@ -51,7 +51,21 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<ExitCode, Failu
             }
             Target::Object(remote) => (remote.path(), remote.to_string()),
         };
-        admin.delete(&path).await?;
+        let deleted = match target {
+            Target::Function(_) => admin.delete(&path).await,
+            // What is not there cannot have been meant.
+            Target::Object(remote) => admin.delete_present(&path).await.map_err(|failure| {
+                if failure.is_refusal("precondition-failed") {
+                    Failure::new(format!("there is no object {remote}")).hint(format!(
+                        "`fractus bucket ls {}` shows what is there",
+                        remote.bucket
+                    ))
+                } else {
+                    failure
+                }
+            }),
+        };
+        deleted?;
         context.output.note(format_args!("{shown} removed"));
     }
     Ok(ExitCode::SUCCESS)

@@ -101,6 +101,33 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     Ok(running.stop())
 }
 
+/// The node's own listeners must not take each other's ports: the system only tells of an address
+/// in use.
+fn apart(config: &Config) -> Result<(), Failure> {
+    let listeners = [
+        ("--edge", config.edge),
+        ("--api", config.api),
+        ("--admin", config.admin),
+    ];
+    for (index, (flag, address)) in listeners.iter().enumerate() {
+        let same = listeners[..index].iter().find(|(_, other)| {
+            let meet = other.ip() == address.ip()
+                || other.ip().is_unspecified()
+                || address.ip().is_unspecified();
+            address.port() != 0 && other.port() == address.port() && meet
+        });
+        if let Some((other, taken)) = same {
+            return Err(Failure::usage(format!(
+                "{other} and {flag} cannot both have port {}",
+                taken.port()
+            ))
+            .why(format!("{other} is {taken}, {flag} is {address}"))
+            .hint(format!("choose another port with {flag} ADDRESS")));
+        }
+    }
+    Ok(())
+}
+
 fn unusable(error: &(dyn std::error::Error + 'static)) -> Failure {
     Failure::new("the node cannot be configured so").because(error)
 }
@@ -141,6 +168,7 @@ impl Running {
             .enable_all()
             .build()
             .map_err(|error| Failure::new("cannot start").because(&error))?;
+        apart(&config)?;
         let signals = runtime.block_on(async { Signals::catch() })?;
         let node = Node::start(config)
             .map_err(|error| Failure::new("the node did not start").because(&error))?;

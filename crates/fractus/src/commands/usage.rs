@@ -13,7 +13,12 @@ use crate::failure::Failure;
 use crate::table::{Align, Table};
 use crate::time::{micros, rfc3339};
 
+const NOTE: &str = "\
+The node keeps the records of its latest calls in memory, since its start. Counters of calls and
+failures outlive a restart: `fractus ls` shows them.";
+
 #[derive(clap::Args, Debug)]
+#[command(after_help = NOTE)]
 pub(crate) struct Args {
     /// Only calls of this function
     name: Option<FunctionName>,

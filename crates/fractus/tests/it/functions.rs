@@ -3,6 +3,9 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
 
 use crate::support::{Node, cloud, component, example, failed, fractus, get, text};
 
@@ -103,7 +106,34 @@ fn logs_show_what_was_written_and_go_on() {
     follower.wait().unwrap();
     let told = node.ok(&["logs", "faults", "-n", "1"]);
     assert_eq!(told.lines().count(), 1, "{told}");
-    assert!(failed(&node.run(&["logs", "nothing"]), 1).contains("nothing"));
+    let records = node.json(&["usage", "faults"]);
+    let id = records["records"][0]["request_id"].as_str().unwrap();
+    assert!(told.contains(id), "{told} has no {id}");
+    for command in ["logs", "usage"] {
+        assert!(failed(&node.run(&[command, "nothing"]), 1).contains("nothing"));
+    }
+}
+
+#[test]
+fn a_follower_ends_with_the_node_and_does_not_delay_it() {
+    let (directory, node) = cloud();
+    deploy(&node, "faults", &[]);
+    node.ok(&["invoke", "faults", "--path", "/print?lines=1"]);
+    let mut follower = fractus(&directory.path().join("data"), &["logs", "faults", "-f"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(follower.stdout.take().unwrap());
+    stdout.read_line(&mut String::new()).unwrap();
+    let begin = Instant::now();
+    node.signal(Signal::TERM);
+    assert_eq!(node.wait().code(), Some(0));
+    assert!(begin.elapsed() < Duration::from_secs(2));
+    drop(stdout);
+    let ended = follower.wait_with_output().unwrap();
+    assert!(ended.status.success());
+    assert_eq!(text(&ended.stderr), "the node has stopped\n");
 }
 
 #[test]

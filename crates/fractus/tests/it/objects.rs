@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::process::Stdio;
+use std::os::unix::fs::{FileTypeExt as _, symlink};
+use std::process::{Command, Stdio};
+use std::thread;
 
 use crate::support::{cloud, failed, fractus, get, noise};
 
@@ -90,4 +92,101 @@ fn a_failed_copy_leaves_nothing_behind() {
     );
     assert!(told.contains("none") || told.contains("404"), "{told}");
     assert_eq!(fs::read_dir(&place).unwrap().count(), 0);
+}
+
+#[test]
+fn a_refused_upload_tells_the_nodes_reason() {
+    let (directory, node) = cloud();
+    node.ok(&["bucket", "create", "there"]);
+    let large = directory.path().join("large.bin");
+    fs::File::create(&large).unwrap().set_len(64 << 20).unwrap();
+    let large = large.to_str().unwrap();
+    for _ in 0..5 {
+        let told = failed(&node.run(&["cp", large, "fractus://absent/x"]), 1);
+        assert!(told.contains("there is no bucket `absent`"), "{told}");
+    }
+    let credentials = directory.path().join("data/credentials.json");
+    let mut wrong = node.file("credentials.json");
+    wrong["admin_token"] = "wrong".into();
+    fs::write(&credentials, wrong.to_string()).unwrap();
+    for _ in 0..5 {
+        let told = failed(&node.run(&["cp", large, "fractus://there/x"]), 1);
+        assert!(told.contains("credentials.json does not belong"), "{told}");
+    }
+    fs::remove_file(&credentials).unwrap();
+    let told = failed(&node.run(&["cp", large, "fractus://there/x"]), 1);
+    assert!(
+        told.contains("credentials.json") && told.contains("try: "),
+        "{told}"
+    );
+}
+
+#[test]
+fn what_is_absent_is_named() {
+    let (directory, node) = cloud();
+    node.ok(&["bucket", "create", "there"]);
+    let place = directory.path().join("x");
+    let cp = |from| failed(&node.run(&["cp", from, place.to_str().unwrap()]), 1);
+    assert!(cp("fractus://absent/k").contains("there is no bucket `absent`"));
+    assert!(cp("fractus://there/k").contains("no object `k` in bucket `there`"));
+    let told = failed(&node.run(&["rm", "fractus://there/k"]), 1);
+    assert!(told.contains("no object fractus://there/k"), "{told}");
+    let told = failed(&node.run(&["rm", "fractus://absent/k"]), 1);
+    assert!(told.contains("there is no bucket `absent`"), "{told}");
+}
+
+#[test]
+fn a_bucket_keeps_its_readers_unless_told_otherwise() {
+    let (_directory, node) = cloud();
+    let public = || node.json(&["bucket", "ls"])["buckets"][0]["public"].clone();
+    for (flag, is_public) in [
+        (None, false),
+        (Some("--public"), true),
+        (None, true),
+        (Some("--private"), false),
+        (None, false),
+    ] {
+        let create = ["bucket", "create", "photos"];
+        node.ok(&[&create[..], flag.as_slice()].concat());
+        assert_eq!(public(), is_public, "{flag:?}");
+    }
+}
+
+#[test]
+fn links_and_pipes_are_written_through() {
+    let (directory, node) = cloud();
+    node.ok(&["bucket", "create", "pics"]);
+    let at = |name: &str| directory.path().join(name);
+    let bytes = noise(3, 100_000);
+    fs::write(at("source"), &bytes).unwrap();
+    node.ok(&["cp", at("source").to_str().unwrap(), "fractus://pics/x"]);
+
+    fs::create_dir(at("else")).unwrap();
+    fs::write(at("else/file"), "old").unwrap();
+    symlink("else/file", at("link")).unwrap();
+    node.ok(&["cp", "fractus://pics/x", at("link").to_str().unwrap()]);
+    assert!(fs::symlink_metadata(at("link")).unwrap().is_symlink());
+    assert!(fs::read(at("else/file")).unwrap() == bytes);
+    symlink("nowhere", at("dangling")).unwrap();
+    let dangling = node.run(&["cp", "fractus://pics/x", at("dangling").to_str().unwrap()]);
+    assert!(failed(&dangling, 1).contains("leads nowhere"));
+
+    let fifo = at("fifo");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .unwrap()
+            .success()
+    );
+    symlink(&fifo, at("to-fifo")).unwrap();
+    for target in [&fifo, &at("to-fifo")] {
+        let reader = thread::spawn({
+            let fifo = fifo.clone();
+            move || fs::read(fifo).unwrap()
+        });
+        node.ok(&["cp", "fractus://pics/x", target.to_str().unwrap()]);
+        assert!(reader.join().unwrap() == bytes);
+        assert!(fs::metadata(&fifo).unwrap().file_type().is_fifo());
+    }
 }

@@ -1,5 +1,6 @@
 //! A node's life, and what is told when it cannot have one.
 
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::thread::{self, ScopedJoinHandle};
@@ -65,6 +66,30 @@ fn a_taken_port_is_named() {
     let up = ["up", "--edge", &taken, "--api", FREE, "--admin", FREE];
     let told = failed(&fractus(&other, &up).output().unwrap(), 1);
     assert!(told.contains(&taken) && told.contains("edge"), "{told}");
+}
+
+#[test]
+fn a_port_is_not_given_to_two_listeners() {
+    let directory = tempfile::tempdir().unwrap();
+    let up = ["up", "--api", "127.0.0.1:8999", "--admin", "0.0.0.0:8999"];
+    let told = failed(&fractus(directory.path(), &up).output().unwrap(), 2);
+    assert!(
+        told.contains("--api and --admin cannot both have port 8999"),
+        "{told}"
+    );
+}
+
+#[test]
+fn who_only_holds_connections_keeps_no_operator_out() {
+    let (_directory, node) = cloud();
+    let admin = node.address("admin");
+    let idle: Vec<_> = (0..400)
+        .map(|_| TcpStream::connect(admin).unwrap())
+        .collect();
+    let begin = Instant::now();
+    node.ok(&["status"]);
+    assert!(begin.elapsed() < Duration::from_secs(2));
+    drop(idle);
 }
 
 #[test]
