@@ -107,7 +107,8 @@ impl Seat {
     }
 
     fn end_to_idle(&self) {
-        if let Some(number) = self.place().take() {
+        let number = self.place().take();
+        if let Some(number) = number {
             self.seats.idle().leave.remove(&number);
         }
     }
@@ -125,11 +126,10 @@ pub(super) struct Serving(Arc<Seat>);
 
 impl Drop for Serving {
     fn drop(&mut self) {
+        self.0.begin_to_idle();
+        // Somebody may have found nobody idle, and be waiting.
         if self.0.seats.free.available_permits() == 0 {
-            // Somebody may be waiting already.
-            self.0.leave.notify_one();
-        } else {
-            self.0.begin_to_idle();
+            self.0.seats.free_one();
         }
     }
 }
