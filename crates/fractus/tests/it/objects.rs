@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::{FileTypeExt as _, symlink};
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _, symlink};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 
@@ -188,5 +189,38 @@ fn links_and_pipes_are_written_through() {
         node.ok(&["cp", "fractus://pics/x", target.to_str().unwrap()]);
         assert!(reader.join().unwrap() == bytes);
         assert!(fs::metadata(&fifo).unwrap().file_type().is_fifo());
+    }
+}
+
+/// Changes the last byte of `bytes` on the disk of a node's store.
+fn damage(data: &Path, bytes: &[u8]) {
+    let volumes = fs::read_dir(data.join("store/volumes")).unwrap();
+    let found = volumes.into_iter().find_map(|file| {
+        let path = file.unwrap().path();
+        let volume = fs::read(&path).unwrap();
+        let tail = &bytes[bytes.len() - 32..];
+        let at = volume.windows(32).position(|window| window == tail)?;
+        Some((path, at as u64 + 31))
+    });
+    let (path, at) = found.unwrap();
+    let volume = fs::File::options().write(true).open(path).unwrap();
+    let other = [!bytes[bytes.len() - 1]];
+    volume.write_all_at(&other, at).unwrap();
+}
+
+#[test]
+fn damaged_objects_are_told_and_not_given() {
+    let (directory, node) = cloud();
+    node.ok(&["bucket", "create", "pics"]);
+    for (length, told) in [(10_000, "found damaged data"), (6 << 20, "damaged data")] {
+        let bytes = noise(length as u64, length);
+        let (file, back) = (directory.path().join("x"), directory.path().join("back"));
+        fs::write(&file, &bytes).unwrap();
+        node.ok(&["cp", file.to_str().unwrap(), "fractus://pics/x"]);
+        damage(&directory.path().join("data"), &bytes);
+        let output = node.run(&["cp", "fractus://pics/x", back.to_str().unwrap()]);
+        let said = failed(&output, 1);
+        assert!(said.contains(told), "{said}");
+        assert!(!back.exists());
     }
 }
