@@ -1,3 +1,6 @@
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
 use crate::client::send;
 use crate::node::TestNode;
 
@@ -51,4 +54,25 @@ fn the_api_listener_says_what_it_will_be() {
             .text()
             .contains("<Resource>/bucket/a&amp;b</Resource>")
     );
+}
+
+#[test]
+fn a_refused_body_is_taken_so_that_the_refusal_is_heard() {
+    let node = TestNode::start();
+    let body = vec![7; 6 << 20];
+    for _ in 0..5 {
+        let mut stream = TcpStream::connect(node.addresses.admin).unwrap();
+        let head = format!(
+            "PUT /v1/objects/photos/cat HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+             content-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        for piece in body.chunks(64 << 10) {
+            stream.write_all(piece).unwrap();
+        }
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    }
 }
