@@ -48,11 +48,15 @@ impl HttpBody for RequestBody {
         cx: &mut TaskContext<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        let meter = &self.context.meter;
+        if let Some(Err(BodyError::Disconnected)) = frame {
+            // Whatever the guest makes of it is not its fault.
+            meter.end(Outcome::Cancelled);
+        }
         let Some(Ok(frame)) = frame else {
             return Poll::Ready(frame.map(|end| end.map_err(to_guest_error)));
         };
         let more = frame.data_ref().map_or(0, |data| data.len() as u64);
-        let meter = &self.context.meter;
         if meter.request_bytes.fetch_add(more, Ordering::Relaxed) + more > self.limit {
             meter.end(Outcome::RequestTooLarge);
             return Poll::Ready(Some(Err(Error::HttpRequestBodySize(Some(self.limit)))));
