@@ -393,9 +393,9 @@ impl Leader {
             .mark_uncacheable(&errand.key, &self.fill, asker);
     }
 
-    /// Ends the fill with nothing, and later requests do not wait for each other. What is stale by now has been
-    /// replaced by something that may not be stored, unless the origin only failed. What is fresh
-    /// stays: the client alone wanted another, and its fields may have made it unfit.
+    /// Ends the fill with nothing, and later requests do not wait for each other. What is stale by
+    /// now has been replaced by something that may not be stored, unless the origin only failed.
+    /// What is fresh stays: the client alone wanted another, and its fields may have made it unfit.
     fn refuse_to_store(&mut self, status: StatusCode) {
         if self.reason == Forward::Request {
             return self.release();
