@@ -141,6 +141,14 @@ impl Kind {
     }
 }
 
+impl EdgeBody {
+    /// An origin that was told that the request's body broke off may end its answer as if it had
+    /// been whole: the client must not take it for one.
+    fn is_void(&self) -> bool {
+        self.connection.has_lost_upload()
+    }
+}
+
 impl Drop for EdgeBody {
     fn drop(&mut self) {
         self.connection.end_request();
@@ -156,7 +164,9 @@ impl http_body::Body for EdgeBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let data = |bytes: Bytes| Some(Ok(Frame::data(bytes)));
+        let is_void = self.is_void();
         match &mut self.kind {
+            Kind::Origin(_) if is_void => Poll::Ready(Some(Err(BodyError::Disconnected))),
             Kind::Empty => Poll::Ready(None),
             Kind::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
@@ -177,7 +187,7 @@ impl http_body::Body for EdgeBody {
             Kind::Whole(_) => false,
             Kind::Pieces(part) => part.left == 0,
             Kind::Fill(reader) => reader.is_done(),
-            Kind::Origin(body) => body.is_end_stream(),
+            Kind::Origin(body) => body.is_end_stream() && !self.is_void(),
         }
     }
 

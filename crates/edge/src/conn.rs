@@ -1,19 +1,25 @@
 //! One connection: what hyper reads and writes goes through [`Tap`], which notes what the
 //! connection is doing, so that one sweep a worker ends those that stall. A request costs it a few
-//! relaxed stores and no timer.
+//! relaxed stores and no timer. It puts answers of ours in the place of those that hyper makes
+//! itself.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
+use bytes::{Buf as _, Bytes};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::answer::Refusal;
 use crate::framing::Framing;
+use crate::ids::Ids;
+use crate::limits::DRAIN_MAX;
 use crate::service::Requests;
 
 /// Milliseconds since the worker began, as of its last sweep.
@@ -39,6 +45,8 @@ pub(crate) enum Phase {
     Head,
     /// An answer, or for it to be sent.
     Busy,
+    /// The client's end, after a refusal.
+    Closing,
 }
 
 /// How a connection is asked to end.
@@ -47,7 +55,9 @@ enum Ending {
     No = 0,
     /// After the answer it is at.
     Graceful = 1,
-    Now = 2,
+    /// After saying that the head is late.
+    Late = 2,
+    Now = 3,
 }
 
 /// Times, in milliseconds, after which the sweep ends a connection.
@@ -70,6 +80,12 @@ pub(crate) struct ConnState {
     ending: AtomicU8,
     waker: Mutex<Option<Waker>>,
     framing: Mutex<Framing>,
+    /// Whether `framing` is lost.
+    lost: AtomicBool,
+    /// Whether an origin was told that its request's body broke off.
+    upload_lost: AtomicBool,
+    /// Whether hyper has bytes of an answer of ours, or will have. Else all it writes is its own.
+    answering: AtomicBool,
 }
 
 impl ConnState {
@@ -81,6 +97,9 @@ impl ConnState {
             ending: AtomicU8::new(Ending::No as u8),
             waker: Mutex::new(None),
             framing: Mutex::default(),
+            lost: AtomicBool::new(false),
+            upload_lost: AtomicBool::new(false),
+            answering: AtomicBool::new(false),
         };
         // A client that connects owes a head.
         state.enter(Phase::Head);
@@ -97,13 +116,15 @@ impl ConnState {
         let phase = match packed & 0b11 {
             0 => Phase::Idle,
             1 => Phase::Head,
-            _ => Phase::Busy,
+            2 => Phase::Busy,
+            _ => Phase::Closing,
         };
         (phase, packed >> 2)
     }
 
     /// hyper has read a request's head.
     pub(crate) fn begin_request(&self) {
+        self.answering.store(true, Ordering::Relaxed);
         self.enter(Phase::Busy);
     }
 
@@ -113,17 +134,60 @@ impl ConnState {
         self.enter(if in_head { Phase::Head } else { Phase::Idle });
     }
 
-    /// Was the head of this connection's request number `request` one that must be refused?
-    pub(crate) fn is_ambiguous(&self, request: u64) -> bool {
-        lock(&self.framing).is_ambiguous(request)
+    /// Why this connection's request number `request` must be refused, as far as is known.
+    pub(crate) fn refusal(&self, request: u64) -> Option<Refusal> {
+        if !self.is_lost() {
+            return None;
+        }
+        lock(&self.framing).refusal(request)
     }
 
-    fn read(&self, bytes: &[u8]) {
+    fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
+
+    /// The request that is being answered has a body that broke off, and its origin is told so.
+    pub(crate) fn lose_upload(&self) {
+        lock(&self.framing).lose(Refusal::Chunk);
+        self.lost.store(true, Ordering::Release);
+        self.upload_lost.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    pub(crate) fn has_lost_upload(&self) -> bool {
+        self.upload_lost.load(Ordering::Acquire)
+    }
+
+    /// Notes what came in, nothing at its end. Returns how much of it hyper may see.
+    fn read(&self, bytes: &[u8]) -> usize {
         let mut framing = lock(&self.framing);
         let was_in_head = framing.in_head();
-        framing.read(bytes);
+        if bytes.is_empty() {
+            framing.end();
+        }
+        let seen = framing.read(bytes);
         if framing.in_head() && !was_in_head && self.phase().0 == Phase::Idle {
             self.enter(Phase::Head);
+        }
+        if framing.is_lost() {
+            self.lost.store(true, Ordering::Release);
+        }
+        seen
+    }
+
+    /// hyper has no more bytes to write.
+    fn flushed(&self) {
+        if self.phase().0 != Phase::Busy {
+            self.answering.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// What to say in place of an answer of hyper's with this status.
+    fn refusal_for(&self, status: &[u8]) -> Refusal {
+        match status {
+            b"414" => Refusal::TargetTooLong,
+            b"431" => Refusal::HeadTooLarge,
+            _ => self.refusal(u64::MAX).unwrap_or(Refusal::Head),
         }
     }
 
@@ -146,14 +210,15 @@ impl ConnState {
     /// Ends the connection if its peer has stalled.
     pub(crate) fn sweep(&self, patience: Patience) {
         let blocked = self.blocked.load(Ordering::Relaxed);
-        let (since, allowed) = match self.phase() {
-            _ if blocked != 0 => (blocked - 1, patience.stall),
-            (Phase::Idle, since) => (since, patience.idle),
-            (Phase::Head, since) => (since, patience.header),
+        let (since, allowed, ending) = match self.phase() {
+            _ if blocked != 0 => (blocked - 1, patience.stall, Ending::Now),
+            (Phase::Idle, since) => (since, patience.idle, Ending::Now),
+            (Phase::Head, since) => (since, patience.header, Ending::Late),
+            (Phase::Closing, since) => (since, patience.header, Ending::Now),
             (Phase::Busy, _) => return,
         };
         if self.clock.now().saturating_sub(since) > allowed {
-            self.end(Ending::Now);
+            self.end(ending);
         }
     }
 
@@ -164,6 +229,10 @@ impl ConnState {
 
     fn end(&self, ending: Ending) {
         self.ending.fetch_max(ending as u8, Ordering::Relaxed);
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(waker) = &*lock(&self.waker) {
             waker.wake_by_ref();
         }
@@ -173,6 +242,7 @@ impl ConnState {
         match self.ending.load(Ordering::Relaxed) {
             0 => Ending::No,
             1 => Ending::Graceful,
+            2 => Ending::Late,
             _ => Ending::Now,
         }
     }
@@ -192,6 +262,11 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 pub(crate) struct Tap {
     socket: TcpStream,
     state: Arc<ConnState>,
+    ids: Arc<Ids>,
+    /// What is left to send of an answer that takes the place of hyper's. It is the last one.
+    last: Option<Bytes>,
+    /// Bytes read for nothing since this side has said its last.
+    drained: Option<usize>,
 }
 
 impl AsyncRead for Tap {
@@ -200,9 +275,20 @@ impl AsyncRead for Tap {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.state.ending() == Ending::Late {
+            if lock(&self.state.framing).in_head() {
+                self.refuse(Refusal::HeadTimeout);
+                ready!(self.poll_last(cx))?;
+            }
+            return Poll::Ready(Ok(()));
+        }
+        if self.state.is_lost() && lock(&self.state.framing).is_at_end() {
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.socket).poll_read(cx, buf))?;
-        self.state.read(&buf.filled()[before..]);
+        let seen = self.state.read(&buf.filled()[before..]);
+        buf.set_filled(before + seen);
         Poll::Ready(Ok(()))
     }
 }
@@ -216,6 +302,53 @@ impl Tap {
         }
         written
     }
+
+    /// Answers in hyper's place.
+    fn refuse(&mut self, refusal: Refusal) {
+        if self.last.is_none() {
+            let id = self.ids.draw();
+            tracing::debug!(request = %id, ?refusal, "refused");
+            self.last = Some(refusal.to_bytes(id));
+        }
+    }
+
+    /// Takes what hyper answers by itself, and answers in its place. It does that when it cannot
+    /// read a head, and says no more than a status.
+    fn replace(&mut self, written: &[u8]) -> bool {
+        if self.state.answering.load(Ordering::Relaxed) {
+            return false;
+        }
+        let status = written.get(9..12).unwrap_or_default();
+        self.refuse(self.state.refusal_for(status));
+        true
+    }
+
+    fn poll_last(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(last) = self.last.as_ref().filter(|last| last.has_remaining()) {
+            let written = Pin::new(&mut self.socket).poll_write(cx, last);
+            let count = ready!(self.note(written))?;
+            if let Some(last) = &mut self.last {
+                last.advance(count);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads on for nothing, for a while: closed with bytes unread, the connection would be reset,
+    /// and the refusal lost to a client that is still sending.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut space = [MaybeUninit::uninit(); 4 << 10];
+        while self.state.ending() == Ending::No {
+            let mut buf = ReadBuf::uninit(&mut space);
+            let read = ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buf));
+            let count = buf.filled().len();
+            let drained = self.drained.insert(self.drained.unwrap_or(0) + count);
+            if read.is_err() || count == 0 || *drained > DRAIN_MAX {
+                break;
+            }
+        }
+        Poll::Ready(())
+    }
 }
 
 impl AsyncWrite for Tap {
@@ -224,6 +357,9 @@ impl AsyncWrite for Tap {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.replace(buf) {
+            return Poll::Ready(Ok(buf.len()));
+        }
         let written = Pin::new(&mut self.socket).poll_write(cx, buf);
         self.note(written)
     }
@@ -233,6 +369,9 @@ impl AsyncWrite for Tap {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.replace(bufs.first().map_or(&[], |first| first)) {
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
         let written = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
         self.note(written)
     }
@@ -242,11 +381,23 @@ impl AsyncWrite for Tap {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+        ready!(self.poll_last(cx))?;
+        ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
+        self.state.flushed();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+        if self.drained.is_none() {
+            ready!(self.poll_last(cx))?;
+            ready!(Pin::new(&mut self.socket).poll_shutdown(cx))?;
+            if self.last.is_none() && !self.state.is_lost() {
+                return Poll::Ready(Ok(()));
+            }
+            self.drained = Some(0);
+            self.state.enter(Phase::Closing);
+        }
+        self.poll_drain(cx).map(Ok)
     }
 }
 
@@ -265,6 +416,9 @@ impl Connection {
         let io = TokioIo::new(Tap {
             socket,
             state: Arc::clone(&state),
+            ids: requests.ids(),
+            last: None,
+            drained: None,
         });
         Self {
             http: Box::pin(builder.serve_connection(io, requests)),
@@ -284,7 +438,8 @@ impl Future for Connection {
             self.state.wake_on_ending(cx.waker());
         }
         match self.state.ending() {
-            Ending::No => {}
+            // The tap sees to it.
+            Ending::No | Ending::Late => {}
             Ending::Graceful if self.draining => {}
             Ending::Graceful => {
                 self.draining = true;

@@ -1,10 +1,14 @@
-//! Where requests begin and end on a connection, read beside hyper.
+//! Where requests begin and end on a connection, read before hyper.
 //!
 //! hyper answers a request with both Content-Length and Transfer-Encoding as RFC 9112 §6.3 lets it:
 //! it drops the one, obeys the other and closes. A proxy does better to refuse it: whoever stands
 //! before us may have obeyed the other. Since hyper does not show the dropped field, heads are read
 //! here as they come in. Where this reading and hyper's could differ, hyper refuses the request, or
-//! we do, and with it all that come after: nobody could say which of them is meant.
+//! we do, and with it all that come after: nobody could say which of them is meant. Of a body whose
+//! framing breaks hyper sees nothing from there on, as if the client had gone.
+
+use crate::answer::Refusal;
+use crate::limits::CHUNK_MAX;
 
 /// Bytes of a line that are looked at; the names asked for and any length fit. One that is padded
 /// beyond is not read.
@@ -29,9 +33,11 @@ enum State {
     /// Bytes left of a body or of a chunk, and where it ends.
     Skip(u64, AfterSkip),
     ChunkSize,
+    /// The line end after a chunk's bytes.
+    ChunkEnd,
     Trailers,
-    /// A head or the end of a body was not understood: no request is served any more.
-    Lost,
+    /// A head or a body was not understood: no request from this number on is served any more.
+    Lost(Refusal, u64),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -118,27 +124,70 @@ impl<'a> Ended<'a> {
 }
 
 impl Framing {
-    /// Takes the bytes that came in next.
-    pub(crate) fn read(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            bytes = match &mut self.state {
-                State::Lost => return,
-                State::Skip(left, after) => {
-                    let taken = usize::try_from(*left).map_or(bytes.len(), |n| n.min(bytes.len()));
-                    *left -= taken as u64;
-                    if *left == 0 {
-                        self.state = match after {
-                            AfterSkip::Request => State::Between,
-                            AfterSkip::Chunk => State::ChunkSize,
-                        };
-                    }
-                    &bytes[taken..]
-                }
-                State::Between | State::Fields | State::ChunkSize | State::Trailers => {
-                    self.read_line(bytes)
-                }
-            };
+    /// Takes the bytes that came in next; says how many of them hyper may see.
+    pub(crate) fn read(&mut self, bytes: &[u8]) -> usize {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let before = rest.len();
+            rest = self.step(rest);
+            if self.is_at_end() {
+                return bytes.len() - before;
+            }
         }
+        bytes.len()
+    }
+
+    fn step<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        match &mut self.state {
+            State::Lost(..) => &[],
+            State::Skip(left, after) => {
+                let taken = usize::try_from(*left).map_or(bytes.len(), |n| n.min(bytes.len()));
+                *left -= taken as u64;
+                if *left == 0 {
+                    self.state = match after {
+                        AfterSkip::Request => State::Between,
+                        AfterSkip::Chunk => State::ChunkEnd,
+                    };
+                }
+                &bytes[taken..]
+            }
+            State::Between
+            | State::Fields
+            | State::ChunkSize
+            | State::ChunkEnd
+            | State::Trailers => self.read_line(bytes),
+        }
+    }
+
+    /// Nothing comes any more.
+    pub(crate) fn end(&mut self) {
+        if let State::Skip(..) | State::ChunkSize | State::ChunkEnd | State::Trailers = self.state {
+            self.lose_body(Refusal::Incomplete);
+        }
+    }
+
+    /// Gives up every request that is not answered yet, unless that has happened.
+    pub(crate) fn lose(&mut self, why: Refusal) {
+        if !self.is_lost() {
+            self.state = State::Lost(why, 0);
+        }
+    }
+
+    /// Gives up the request whose body is being read.
+    fn lose_body(&mut self, why: Refusal) {
+        self.state = State::Lost(why, self.heads.saturating_sub(1));
+    }
+
+    /// Does hyper see nothing of what comes?
+    pub(crate) fn is_at_end(&self) -> bool {
+        matches!(
+            self.state,
+            State::Lost(Refusal::Chunk | Refusal::Incomplete, _)
+        )
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        matches!(self.state, State::Lost(..))
     }
 
     /// Is a head begun and not complete?
@@ -150,9 +199,13 @@ impl Framing {
         }
     }
 
-    /// Is request number `request`, counted from 0, one to refuse, or behind one?
-    pub(crate) fn is_ambiguous(&self, request: u64) -> bool {
-        matches!(self.state, State::Lost) && request >= self.heads
+    /// Why request number `request`, counted from 0, must be refused: for itself, or for one before
+    /// it.
+    pub(crate) fn refusal(&self, request: u64) -> Option<Refusal> {
+        match self.state {
+            State::Lost(why, first) if request >= first => Some(why),
+            _ => None,
+        }
     }
 
     fn read_line<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
@@ -178,17 +231,18 @@ impl Framing {
             State::Fields if line.is_empty() => self.end_head(),
             State::Fields => self.head.see(line),
             // Between chunks hyper takes a line feed alone for none, or for a part of the line.
-            State::ChunkSize | State::Trailers if !line.crlf => self.state = State::Lost,
-            State::ChunkSize => {
-                self.state = match chunk_size(line) {
-                    None => State::Lost,
-                    Some(0) => State::Trailers,
-                    // The line end after a chunk counts with it.
-                    Some(size) => State::Skip(size.saturating_add(2), AfterSkip::Chunk),
-                };
+            State::ChunkSize | State::ChunkEnd | State::Trailers if !line.crlf => {
+                self.lose_body(Refusal::Chunk);
             }
+            State::ChunkSize => match chunk_size(line) {
+                None => self.lose_body(Refusal::Chunk),
+                Some(0) => self.state = State::Trailers,
+                Some(size) => self.state = State::Skip(size, AfterSkip::Chunk),
+            },
+            State::ChunkEnd if line.is_empty() => self.state = State::ChunkSize,
+            State::ChunkEnd => self.lose_body(Refusal::Chunk),
             State::Trailers if line.is_empty() => self.state = State::Between,
-            State::Trailers | State::Skip(..) | State::Lost => {}
+            State::Trailers | State::Skip(..) | State::Lost(..) => {}
         }
     }
 
@@ -198,9 +252,9 @@ impl Framing {
             (false, 0, _) | (false, 1, Some(0)) => State::Between,
             (false, 1, Some(length)) => State::Skip(length, AfterSkip::Request),
             (true, 0, _) => State::ChunkSize,
-            _ => State::Lost,
+            _ => State::Lost(Refusal::Ambiguous, self.heads),
         };
-        self.heads += u64::from(!matches!(self.state, State::Lost));
+        self.heads += u64::from(!self.is_lost());
     }
 }
 
@@ -224,10 +278,12 @@ fn chunk_size(line: Ended<'_>) -> Option<u64> {
     let is_digit = |byte: &&u8| byte.is_ascii_hexdigit();
     let digits = line.seen.iter().take_while(is_digit).count();
     let may_go_on = line.cut && digits == line.seen.len();
-    if may_go_on {
+    // RFC 9112 §7.1: nothing but an extension may follow.
+    let extension = line.seen[digits..].trim_ascii_start();
+    if may_go_on || !(extension.is_empty() || extension.starts_with(b";")) {
         return None;
     }
-    number(&line.seen[..digits], 16)
+    number(&line.seen[..digits], 16).filter(|&size| size <= CHUNK_MAX)
 }
 
 fn number(text: &[u8], radix: u32) -> Option<u64> {

@@ -5,8 +5,11 @@
 pub const HEAD_MAX: usize = 32 << 10;
 /// Read and write buffer of a connection.
 pub const CONNECTION_BUFFER_MAX: usize = 64 << 10;
-/// What is read, to be thrown away, of a body that an origin has not read to its end.
+/// What is read, to be thrown away, of a body that an origin has not read to its end, or
+/// after a refusal that ends the connection.
 pub const DRAIN_MAX: usize = 8 << 20;
+/// A chunk of a request's body, in bytes: a tebibyte. What claims to be larger is no size.
+pub const CHUNK_MAX: u64 = 1 << 40;
 /// Sockets accepted and not yet taken by their worker.
 pub const ACCEPTED_QUEUE: usize = 1024;
 

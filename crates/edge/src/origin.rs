@@ -20,11 +20,13 @@ pub trait Origin: fmt::Debug + Send + Sync {
     /// plain text that says what happened.
     ///
     /// The request's URI is absolute, path and query in the normal form of cache keys
-    /// ([`normal_target`](fractus_cache::normal_target): only percent-encodings differ from what the
-    /// client sent), its hop-by-hop fields are gone and `X-Forwarded-For`,
-    /// `-Proto` and `-Host` are the edge's. Its body ends with
-    /// [`BodyError::Stalled`](fractus_func::BodyError::Stalled) when the client sends nothing for
-    /// the edge's stall time; its size is for the origin to limit. The client's going away drops
-    /// the future or the answer's body, unless others wait for the same answer.
+    /// ([`normal_target`](fractus_cache::normal_target): only percent-encodings differ from what
+    /// the client sent), its hop-by-hop fields are gone and `X-Forwarded-For`, `-Proto` and `-Host`
+    /// are the edge's. Its body ends with [`BodyError::Stalled`](fractus_func::BodyError::Stalled)
+    /// when the client sends nothing for the edge's stall time, and with
+    /// [`BodyError::Disconnected`](fractus_func::BodyError::Disconnected) when it breaks off or
+    /// breaks its framing; its size is for the origin to limit. The client's going away or breaking
+    /// its body's framing drops the future or the answer's body, unless others wait for the same
+    /// answer.
     fn fetch(&self, request: Request<Body>, id: RequestId) -> BoxFuture<'static, Response<Body>>;
 }

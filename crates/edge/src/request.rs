@@ -29,7 +29,7 @@ impl Host {
     /// Reads a Host field or the authority of an absolute URI.
     pub(crate) fn new(written: &HeaderValue) -> Result<Self, Refusal> {
         let text = written.to_str().or(Err(Refusal::Host))?;
-        let lower = text.to_ascii_lowercase();
+        let lower = without_root(text.to_ascii_lowercase());
         let is_host_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte);
         if !lower.bytes().all(is_host_byte) {
             return Err(Refusal::Host);
@@ -61,6 +61,15 @@ impl Host {
     pub(crate) fn name(&self) -> &str {
         self.authority.host()
     }
+}
+
+/// A host without the dot that names the DNS root: the same host.
+fn without_root(mut host: String) -> String {
+    let end = host.find(':').unwrap_or(host.len());
+    if host[..end].ends_with('.') {
+        host.remove(end - 1);
+    }
+    host
 }
 
 /// Refuses what must not get past the edge, whatever it asks for.
@@ -96,8 +105,8 @@ fn rounds(headers: &HeaderMap) -> usize {
         .count()
 }
 
-/// The host as it is written: of the target if that is absolute (RFC 9112 §3.2.2), else of the one
-/// Host field. `None` where HTTP/1.0 leaves it out.
+/// The host as it is written: of the target if that is absolute, whatever the Host field says
+/// (RFC 9112 §3.2.2), else of the one Host field. `None` where HTTP/1.0 leaves it out.
 pub(crate) fn written_host(parts: &request::Parts) -> Result<Option<HeaderValue>, Refusal> {
     let mut fields = parts.headers.get_all(HOST).iter();
     let field = fields.next();
@@ -105,15 +114,11 @@ pub(crate) fn written_host(parts: &request::Parts) -> Result<Option<HeaderValue>
         return Err(Refusal::Host);
     }
     if let Some(authority) = parts.uri.authority() {
-        let is_http = parts.uri.scheme() == Some(&Scheme::HTTP);
-        // Which of two hosts is meant would be anyone's guess.
-        let agrees = field.is_none_or(|field| {
-            field
-                .as_bytes()
-                .eq_ignore_ascii_case(authority.as_str().as_bytes())
-        });
-        if !is_http || !agrees {
+        if parts.uri.scheme() != Some(&Scheme::HTTP) {
             return Err(Refusal::Target);
+        }
+        if let Some(field) = field.filter(|field| !field.is_empty()) {
+            Host::new(field)?;
         }
         let value = HeaderValue::from_str(authority.as_str()).or(Err(Refusal::Host))?;
         return Ok(Some(value));
@@ -123,6 +128,11 @@ pub(crate) fn written_host(parts: &request::Parts) -> Result<Option<HeaderValue>
         None if parts.version == Version::HTTP_10 => Ok(None),
         None => Err(Refusal::Host),
     }
+}
+
+/// Does it ask about the server as a whole (RFC 9112 §3.2.4)?
+pub(crate) fn is_of_server(parts: &request::Parts) -> bool {
+    parts.method == Method::OPTIONS && parts.uri.path() == "*"
 }
 
 /// Path and query of a target, in the normal form of cache keys; refuses `*` and what is no path.

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
+use crate::answer::Refusal;
 use crate::conn::{CoarseClock, ConnState, Connection, Patience, lock};
 use crate::edge::Shared;
 use crate::ids::Ids;
@@ -95,6 +96,7 @@ impl Serving {
         let acceptor = Acceptor {
             shared: Arc::clone(shared),
             workers,
+            ids: Ids::default(),
         };
         spawn("edge-accept", async move {
             acceptor.run(listener, orders).await;
@@ -146,6 +148,8 @@ fn spawn(name: &str, work: impl Future<Output = ()> + Send + 'static) -> Result<
 struct Acceptor {
     shared: Arc<Shared>,
     workers: Vec<mpsc::Sender<Accepted>>,
+    /// For connections that no worker gets.
+    ids: Ids,
 }
 
 /// A socket that counts as open.
@@ -196,26 +200,23 @@ impl Acceptor {
 
     fn deal(&self, socket: TcpStream, turn: usize) {
         if !self.shared.open_connection() {
-            refuse(&socket);
+            self.refuse(&socket);
             return;
         }
         let permit = Permit(Arc::clone(&self.shared));
         let accepted = Accepted { socket, permit };
         if let Err(unsent) = self.workers[turn].try_send(accepted) {
-            refuse(&unsent.into_inner().socket);
+            self.refuse(&unsent.into_inner().socket);
         }
     }
-}
 
-/// Answers a connection beyond what can be served. The socket does not block; what does not fit its
-/// empty buffer is lost with it.
-fn refuse(mut socket: &TcpStream) {
-    const BUSY: &[u8] =
-        b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n\
-        content-type: text/plain; charset=utf-8\r\nx-fractus-error: too-many-connections\r\n\
-        content-length: 54\r\n\r\ntoo many connections are open; try again in a second\r\n";
-    if let Err(error) = socket.write_all(BUSY) {
-        tracing::debug!(error = %ErrorChain(&error), "refused a connection without a word");
+    /// Answers a connection beyond what can be served. The socket does not block; what does not fit
+    /// its empty buffer is lost with it.
+    fn refuse(&self, mut socket: &TcpStream) {
+        let answer = Refusal::Busy.to_bytes(self.ids.draw());
+        if let Err(error) = socket.write_all(&answer) {
+            tracing::debug!(error = %ErrorChain(&error), "refused a connection without a word");
+        }
     }
 }
 

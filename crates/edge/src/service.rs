@@ -18,14 +18,14 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 
 use crate::Origin;
-use crate::answer::{CACHE_STATUS, Refusal, clean, seal};
+use crate::answer::{CACHE_STATUS, Refusal, clean, options, seal};
 use crate::body::{EdgeBody, Kind};
 use crate::conn::{ConnState, lock};
 use crate::edge::{Routes, Shared};
 use crate::ids::Ids;
 use crate::lead::{Errand, Step, hit};
 use crate::present::Wish;
-use crate::request::{Host, check, forward, path_and_query, written_host};
+use crate::request::{Host, check, forward, is_of_server, path_and_query, written_host};
 use crate::serve::Worker;
 use crate::store::{self, Asker, Begin, Query};
 use crate::upload::upload;
@@ -80,13 +80,24 @@ impl Requests {
         Arc::clone(&self.connection)
     }
 
-    fn begin(&self, request: Request<Incoming>, id: RequestId) -> Result<Reply, Refusal> {
-        let number = self.count.fetch_add(1, Ordering::Relaxed);
-        if self.connection.is_ambiguous(number) {
-            return Err(Refusal::Ambiguous);
+    pub(crate) fn ids(&self) -> Arc<Ids> {
+        Arc::clone(&self.ids)
+    }
+
+    fn begin(
+        &self,
+        request: Request<Incoming>,
+        (id, number): (RequestId, u64),
+    ) -> Result<Reply, Refusal> {
+        if let Some(refusal) = self.connection.refusal(number) {
+            return Err(refusal);
         }
         let (mut parts, incoming) = request.into_parts();
         check(&parts)?;
+        if is_of_server(&parts) {
+            written_host(&parts)?;
+            return Ok(Reply::Ready(options(id)));
+        }
         // What the origin will not see must not choose among stored answers either.
         strip_nominated(&mut parts.headers);
         let path = path_and_query(&parts)?;
@@ -103,7 +114,7 @@ impl Requests {
             Lookup::Forward(reason) => {
                 let key = asked.key_if_unsafe(&parts.method, path.as_str());
                 let stall = self.shared.config.stall_timeout;
-                let body = upload(incoming, &parts.headers, stall);
+                let body = upload(incoming, &parts.headers, stall, self.connection());
                 return Ok(asked.pass(parts, path, (body, reason), After::invalidate(key)));
             }
         };
@@ -329,13 +340,26 @@ impl Passing {
 pub(crate) struct Answering {
     reply: Reply,
     id: RequestId,
+    /// Of its connection.
+    number: u64,
     connection: Arc<ConnState>,
+}
+
+impl Answering {
+    /// The answer if the request's body has broken off. What its origin makes of that is none.
+    fn refused(&self) -> Option<Response<Kind>> {
+        let refusal = self.connection.refusal(self.number)?;
+        Some(refusal.sealed(self.id))
+    }
 }
 
 impl Future for Answering {
     type Output = Result<Response<EdgeBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(refused) = self.refused() {
+            self.reply = Reply::Ready(refused);
+        }
         let response = match &mut self.reply {
             Reply::Passing(passing) => ready!(passing.poll(cx)),
             Reply::Slow(slow) => ready!(slow.as_mut().poll(cx)),
@@ -346,6 +370,8 @@ impl Future for Answering {
                 }
             }
         };
+        // The origin may have come upon it just now.
+        let response = self.refused().unwrap_or(response);
         tracing::debug!(
             request = %self.id,
             status = response.status().as_u16(),
@@ -373,18 +399,13 @@ impl Service<Request<Incoming>> for Requests {
             peer = ?self.peer,
             "asked"
         );
-        let reply = self.begin(request, id).unwrap_or_else(|refusal| {
-            let mut response = refusal.answer();
-            seal(
-                response.headers_mut(),
-                id,
-                &CacheStatus::forward(Forward::Bypass),
-            );
-            Reply::Ready(response)
-        });
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        let reply = self.begin(request, (id, number));
+        let reply = reply.unwrap_or_else(|refusal| Reply::Ready(refusal.sealed(id)));
         Answering {
             reply,
             id,
+            number,
             connection: Arc::clone(&self.connection),
         }
     }

@@ -1,6 +1,7 @@
 //! The body of a request on its way to an origin.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep};
 
 use crate::body::empty;
+use crate::conn::ConnState;
 use crate::limits::DRAIN_MAX;
 
 /// Data of a request; trailers end here.
@@ -28,10 +30,17 @@ struct Upload {
     waiting: bool,
     /// Whether the client sends only what it is asked for.
     asks_first: bool,
+    connection: Arc<ConnState>,
 }
 
-/// A request's body for an origin; it ends with an error when the client stalls.
-pub(crate) fn upload(incoming: Incoming, request: &HeaderMap, stall: Duration) -> Body {
+/// A request's body for an origin; it ends with an error when the client stalls, goes, or breaks
+/// its framing.
+pub(crate) fn upload(
+    incoming: Incoming,
+    request: &HeaderMap,
+    stall: Duration,
+    connection: Arc<ConnState>,
+) -> Body {
     if http_body::Body::is_end_stream(&incoming) {
         return empty();
     }
@@ -41,6 +50,7 @@ pub(crate) fn upload(incoming: Incoming, request: &HeaderMap, stall: Duration) -
         deadline: None,
         waiting: false,
         asks_first: request.contains_key(EXPECT),
+        connection,
     };
     upload.boxed_unsync()
 }
@@ -83,6 +93,7 @@ impl http_body::Body for Upload {
             Some(Ok(frame)) if frame.is_data() => Poll::Ready(Some(Ok(frame))),
             Some(Err(error)) => {
                 tracing::debug!(error = %fractus_stdx::ErrorChain(&error), "request body broke off");
+                self.connection.lose_upload();
                 self.fail(BodyError::Disconnected)
             }
             Some(Ok(_)) | None => {

@@ -1,4 +1,5 @@
 use super::Framing;
+use crate::answer::Refusal;
 
 /// Reads `input` whole and byte by byte; both must agree. Returns the heads understood, the first
 /// request to refuse and whether a head is open.
@@ -10,7 +11,7 @@ fn read(input: &str) -> (u64, Option<u64>, bool) {
         single.read(std::slice::from_ref(byte));
     }
     let of = |framing: &Framing| {
-        let refused = (0..9).find(|&request| framing.is_ambiguous(request));
+        let refused = (0..9).find(|&request| framing.refusal(request).is_some());
         (framing.heads, refused, framing.in_head())
     };
     assert_eq!(of(&whole), of(&single), "{input:?}");
@@ -62,22 +63,60 @@ fn the_head_to_refuse_is_named() {
     }
 }
 
-/// Where hyper could find another end of the body, what comes next is not served.
+/// A body that hyper could find another end of is refused with its request, and what comes next.
 #[test]
-fn after_a_body_without_a_clear_end_all_is_refused() {
+fn a_body_without_a_clear_end_is_refused_and_hidden() {
     let post = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
     let zeros = format!("{:070x}\r\nabc\r\n0\r\n\r\n", 3);
-    for body in [
-        "xyz\r\n",
-        "3\nabc\r\n0\r\n\r\n",
-        "0\r\nX: y\n\n",
-        "0\n\n",
-        "fffffffffffffffff\r\n",
-        &zeros,
+    let get = "GET / HTTP/1.1\r\n\r\n";
+    for (good, bad) in [
+        ("", "xyz\r\n"),
+        ("", "-3\r\nabc\r\n0\r\n\r\n"),
+        ("", "0x3\r\nabc\r\n0\r\n\r\n"),
+        ("", "3 3\r\nabc\r\n0\r\n\r\n"),
+        ("", "\r\n0\r\n\r\n"),
+        ("", "3\nabc\r\n0\r\n\r\n"),
+        ("3\r\nabc", "d\r\n0\r\n\r\n"),
+        ("3\r\nabc", "\n0\r\n\r\n"),
+        ("0\r\n", "X: y\n\n"),
+        ("", "0\n\n"),
+        ("", "fffffffffffffffff\r\n"),
+        ("", "ffffffffffffffff\r\n"),
+        ("", &zeros),
     ] {
-        let input = format!("{post}{body}GET / HTTP/1.1\r\n\r\n");
-        assert_eq!(read(&input), (1, Some(1), false), "{body:?}");
+        let input = format!("{get}{post}{good}{bad}{get}");
+        assert_eq!(read(&input), (2, Some(1), false), "{bad:?}");
+        let mut framing = Framing::default();
+        let seen = get.len() + post.len() + good.len();
+        assert_eq!(framing.read(input.as_bytes()), seen, "{bad:?}");
+        assert_eq!(framing.refusal(1), Some(Refusal::Chunk), "{bad:?}");
+        assert_eq!(framing.read(get.as_bytes()), 0, "{bad:?}");
     }
     let extended = format!("{post}3;{:90}\r\nabc\r\n0\r\nX: {:90}\r\n\r\n", "", "y");
     assert_eq!(read(&extended), (1, None, false));
+}
+
+#[test]
+fn a_body_that_ends_early_is_refused() {
+    let get = "GET / HTTP/1.1\r\n\r\n";
+    let sized = "POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n";
+    let chunked = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (head, body, refused) in [
+        (get, "", None),
+        (get, "GET /", None),
+        (sized, "abc", None),
+        (sized, "ab", Some(Refusal::Incomplete)),
+        (chunked, "0\r\n\r\n", None),
+        (chunked, "", Some(Refusal::Incomplete)),
+        (chunked, "3\r\nab", Some(Refusal::Incomplete)),
+        (chunked, "3\r\nabc", Some(Refusal::Incomplete)),
+        (chunked, "0\r\n", Some(Refusal::Incomplete)),
+    ] {
+        let mut framing = Framing::default();
+        let input = format!("{get}{head}{body}");
+        assert_eq!(framing.read(input.as_bytes()), input.len());
+        framing.end();
+        assert_eq!(framing.refusal(0), None, "{head:?} {body:?}");
+        assert_eq!(framing.refusal(1), refused, "{head:?} {body:?}");
+    }
 }

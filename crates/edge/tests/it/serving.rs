@@ -121,9 +121,16 @@ async fn a_slow_head_is_cut_off() {
     second.ask("GET", "/", "").await;
     second.send("GET / HTTP/1.1\r\nHo").await;
     assert_eq!(second.answer().await.unwrap().status, 200);
-    for client in [&mut silent, &mut slow, &mut second] {
+    for client in [&mut slow, &mut second] {
+        let late = client.answer().await.expect("a word");
+        assert_eq!(
+            (late.status, late.expect("x-fractus-error"), late.cache()),
+            (408, "head-timeout", "Fractus; fwd=bypass")
+        );
+        assert_eq!(late.expect("connection"), "close");
         assert!(client.is_closed().await);
     }
+    assert!(silent.is_closed().await);
 }
 
 #[tokio::test]
@@ -233,6 +240,8 @@ async fn too_many_connections_are_told_so() {
         (refused.status, refused.expect("x-fractus-error")),
         (503, "too-many-connections")
     );
+    assert_eq!(refused.cache(), "Fractus; fwd=bypass");
+    assert_eq!(refused.expect("x-request-id").len(), 36);
     assert!(third.is_closed().await);
     drop(first);
     eventually("there is room again", || {
