@@ -91,7 +91,7 @@ impl Context {
             }
             Outcome::NoResponse => "ended without setting a response".to_owned(),
             Outcome::NodeBusy => "the node has no room for it now; try again".to_owned(),
-            Outcome::Cancelled => "ended with the node".to_owned(),
+            Outcome::Cancelled => "its client broke off, or the node ended".to_owned(),
             Outcome::Trap
             | Outcome::GuestError
             | Outcome::StartFailed

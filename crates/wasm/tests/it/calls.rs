@@ -326,3 +326,16 @@ fn a_long_computation_does_not_hold_up_short_calls() {
         faults.report().await;
     });
 }
+
+#[tokio::test]
+async fn a_request_that_breaks_off_is_not_the_guests_fault() {
+    let mut faults = Loaded::new("faults", limits());
+    let broken = std::future::ready(Some(Err(BodyError::Disconnected)));
+    let half = body(b"half").with_trailers(broken).boxed_unsync();
+    let request = Request::post("http://f.localhost/echo").body(half).unwrap();
+    match faults.send(request).await {
+        Err(error) => assert_eq!(error.outcome, Outcome::Cancelled),
+        Ok(response) => assert!(response.into_body().collect().await.is_err()),
+    }
+    assert_eq!(faults.report().await.outcome, Outcome::Cancelled);
+}
