@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use fractus_edge::Origin;
-use fractus_func::{Body, BoxFuture, CallError, FunctionName, RequestId};
-use http::{Request, Response, StatusCode};
+use fractus_func::{Body, BoxFuture, CallError, FunctionName, Outcome, RequestId};
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, Request, Response, StatusCode};
 
 use super::problem;
 use crate::functions::{Function, Functions};
@@ -47,11 +48,14 @@ fn failure(name: &FunctionName, error: &CallError, id: RequestId) -> Response<Bo
     let CallError { outcome, message } = error;
     let status = StatusCode::from_u16(outcome.http_status());
     let status = status.expect("outcomes have statuses between 200 and 599");
-    problem(
-        status,
-        outcome.code(),
-        &format!("function {name}: {message} (request {id})"),
-    )
+    let text = format!("function {name}: {message} (request {id})");
+    let mut response = problem(status, outcome.code(), &text);
+    if matches!(outcome, Outcome::Throttled | Outcome::NodeBusy) {
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
 }
 
 #[cfg(test)]

@@ -27,6 +27,8 @@ async fn a_call_without_an_answer_gets_one() {
         let answer = Answer::of(failure(&name, &error, id())).await;
         assert_eq!(answer.status, outcome.http_status());
         assert_eq!(answer.field("x-fractus-error"), outcome.code());
+        let again = matches!(outcome, Outcome::Throttled | Outcome::NodeBusy);
+        assert_eq!(answer.field("retry-after"), if again { "1" } else { "" });
         assert_eq!(
             answer.text(),
             format!("function hello: what happened (request {ID})\n")
