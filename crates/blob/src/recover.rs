@@ -255,10 +255,12 @@ impl<'a> Replay<'a> {
             replay.sequence = mark.sequence;
             replay.load_buckets().map_err(OpenError::Index)?;
         } else {
-            tracing::info!(
-                volumes = found.len(),
-                "rebuilding the index from the volumes"
-            );
+            if !found.is_empty() {
+                tracing::info!(
+                    volumes = found.len(),
+                    "rebuilding the index from the volumes"
+                );
+            }
             index.clear().map_err(OpenError::Index)?;
         }
         replay.report_missing(found);
