@@ -2,7 +2,7 @@
 //!
 //! No part of the product: it names no crate of ours, so it builds in seconds on a bare machine.
 //! Start at [`steps`] for what the test command runs, at [`tidy`] for the house rules, at
-//! [`bench`] for the comparisons.
+//! [`mod@bench`] for the comparisons.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,

@@ -17,7 +17,7 @@ pub(super) const CONNECTIONS: u32 = 64;
 /// Seconds of load before the measured ones.
 const WARM_UP: u64 = 1;
 
-/// The columns of [`Sample::row`].
+/// The columns of [`compare`].
 pub(super) const COLUMNS: &[(&str, Unit)] = &[
     ("req/s", Unit::Count),
     ("p50", Unit::Micros),
