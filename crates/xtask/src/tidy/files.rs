@@ -17,7 +17,6 @@ const ROOT: &[&str] = &[
     "Cargo.toml",
     "LICENSE",
     "README.md",
-    "clippy.toml",
     "crates",
     "docs",
     "examples",
