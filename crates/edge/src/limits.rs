@@ -1,5 +1,7 @@
 //! Every bound of this crate that is not a setting. Sizes are bytes unless the name says otherwise.
 
+use std::time::Duration;
+
 /// A request's head: request line and header fields. Longer ones are answered 431, and so are more
 /// than 100 fields, hyper's own limit (setting it would cost an allocation a request).
 pub const HEAD_MAX: usize = 32 << 10;
@@ -44,3 +46,6 @@ pub const LOOPS_MAX: usize = 8;
 
 const _: () = assert!(SHARDS.is_power_of_two() && EPOCH_SLOTS.is_power_of_two());
 const _: () = assert!(FILLING_PERCENT <= 100);
+
+/// How often the log says that connections cannot be accepted.
+pub const COMPLAIN_EVERY: Duration = Duration::from_secs(10);

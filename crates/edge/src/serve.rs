@@ -21,7 +21,7 @@ use crate::answer::Refusal;
 use crate::conn::{CoarseClock, ConnState, Connection, Patience, lock};
 use crate::edge::Shared;
 use crate::ids::Ids;
-use crate::limits::{ACCEPTED_QUEUE, CONNECTION_BUFFER_MAX, HEAD_MAX};
+use crate::limits::{ACCEPTED_QUEUE, COMPLAIN_EVERY, CONNECTION_BUFFER_MAX, HEAD_MAX};
 use crate::service::Requests;
 
 /// A listener that could not be served.
@@ -179,6 +179,7 @@ impl Acceptor {
             }
         };
         let mut turn = 0;
+        let mut complained: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -190,8 +191,14 @@ impl Acceptor {
                     self.deal(socket, turn);
                 }
                 Err(error) => {
-                    // Out of descriptors, most likely: trying again at once would only spin.
-                    tracing::warn!(error = %ErrorChain(&error), "accept failed");
+                    // Out of descriptors, most likely: trying again at once would only spin, and
+                    // saying so each time would fill the log.
+                    let said = complained.replace(Instant::now());
+                    if said.is_none_or(|at| at.elapsed() > COMPLAIN_EVERY) {
+                        tracing::warn!(error = %ErrorChain(&error), "accept failed");
+                    } else {
+                        complained = said;
+                    }
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
             }

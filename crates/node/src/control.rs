@@ -155,7 +155,16 @@ impl Control {
             let host = route.host.as_deref().unwrap_or("");
             return Err(DeployError::Reserved(format!("{host}{}", route.path)));
         }
-        let compiled = self.artifacts().compile(artifact).await?;
+        let compiled = match self.artifacts().compile(artifact).await {
+            Ok(compiled) => compiled,
+            Err(error) => {
+                if let ArtifactError::Invalid(_) = error {
+                    // It can be no version's, now or later.
+                    self.artifacts().remove(artifact)?;
+                }
+                return Err(error.into());
+            }
+        };
         let new = NewVersion {
             manifest,
             artifact,

@@ -23,6 +23,7 @@ mod clock;
 mod config;
 mod control;
 mod data_dir;
+mod descriptors;
 mod durable;
 #[cfg(test)]
 mod fake;

@@ -92,3 +92,6 @@ pub const OUTBOUND_STALL_MS: u64 = 60_000;
 pub const OUTBOUND_BUFFER_MAX: usize = 128 << 10;
 /// Names looked up at once; each lookup holds a thread.
 pub const OUTBOUND_LOOKUPS_MAX: usize = 64;
+/// Open files that the edge's clients never get: for volumes, logs, the registry, outgoing and
+/// admin connections. Where fewer than twice as many are allowed, half of what is.
+pub const DESCRIPTORS_RESERVED: usize = 4096;

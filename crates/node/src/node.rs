@@ -21,6 +21,7 @@ use crate::clock::now_ms;
 use crate::config::Config;
 use crate::control::{Control, DeployError};
 use crate::data_dir::{Addresses, Credentials, DataDir, DataDirError};
+use crate::descriptors;
 use crate::functions::{Budget, Functions, Services};
 use crate::limits::{CONTROL_GRACE_MS, CONTROL_THREADS, SETTLE_MS, SWEEP_MS};
 use crate::listener::{self, Listener, Served};
@@ -286,10 +287,12 @@ fn assemble(
         usage: Usage::default(),
         budget: Arc::new(Budget::new(config.instances, config.guest_memory_bytes)),
     }));
+    let defaults = EdgeConfig::default();
     let edge = Edge::new(EdgeConfig {
         threads: config.threads,
         cache_bytes: config.cache_bytes,
-        ..EdgeConfig::default()
+        connections_max: descriptors::for_connections(defaults.connections_max),
+        ..defaults
     });
     let fixed = Fixed::new(&functions, &store, &outbound, config.upstreams);
     Ok(Arc::new(Control::new(

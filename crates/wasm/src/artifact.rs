@@ -1,5 +1,10 @@
 //! From a `.wasm` file to compiled code, or to a message that says what is wrong with the file.
 
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use crc_fast::{CrcAlgorithm, Digest};
 use fractus_func::CompileError;
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
@@ -31,9 +36,39 @@ pub(crate) fn compile(
     handler(linked).map_err(|_no_export| CompileError::NoHandler {
         exports: exports(&component),
     })?;
-    component
+    let code = component
         .serialize()
-        .map_err(|error| CompileError::Invalid(one_line(&error)))
+        .map_err(|error| CompileError::Invalid(one_line(&error)))?;
+    Ok(seal(code))
+}
+
+/// Bytes of the seal behind compiled code.
+const SEAL: usize = size_of::<u64>();
+
+/// Appends a checksum (CRC-64/NVME, little-endian): the loader of compiled code looks at its frame
+/// alone, and a flipped bit in the rest would be executed.
+fn seal(mut code: Vec<u8>) -> Vec<u8> {
+    let sum = crc_fast::checksum(CrcAlgorithm::Crc64Nvme, &code);
+    code.extend_from_slice(&sum.to_le_bytes());
+    code
+}
+
+/// Checks that a file holds what [`seal`] made.
+pub(crate) fn check_seal(compiled: &Path) -> io::Result<()> {
+    let mut file = File::open(compiled)?;
+    let code = file.metadata()?.len().saturating_sub(SEAL as u64);
+    let mut digest = Digest::new(CrcAlgorithm::Crc64Nvme);
+    io::copy(&mut file.by_ref().take(code), &mut digest)?;
+    let mut sealed = [0; SEAL];
+    file.read_exact(&mut sealed)?;
+    if u64::from_le_bytes(sealed) == digest.finalize() {
+        Ok(())
+    } else {
+        Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "its checksum is wrong",
+        ))
+    }
 }
 
 /// The handler of a linked component.

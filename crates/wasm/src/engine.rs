@@ -223,7 +223,7 @@ fn engine_config(instances: u32) -> Config {
 fn fingerprint(engine: &Engine) -> String {
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
-    format!("wasm-{:016x}", hasher.finish())
+    format!("sealed-wasm-{:016x}", hasher.finish())
 }
 
 fn start_clock(engine: Engine, shared: Arc<Shared>) -> Result<JoinHandle<()>, StartError> {

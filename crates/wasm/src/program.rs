@@ -9,7 +9,7 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
-use crate::artifact::handler;
+use crate::artifact::{check_seal, handler};
 use crate::call;
 use crate::engine::Shared;
 use crate::state::GuestState;
@@ -28,6 +28,7 @@ impl WasmProgram {
         shared: &Arc<Shared>,
         compiled: &Path,
     ) -> wasmtime::Result<Self> {
+        check_seal(compiled)?;
         let component = map(engine, compiled)?;
         let handler = handler(linker.instantiate_pre(&component)?)?;
         Ok(Self {
@@ -43,8 +44,8 @@ impl WasmProgram {
 )]
 fn map(engine: &Engine, compiled: &Path) -> wasmtime::Result<Component> {
     // SAFETY: the file holds what `Component::serialize` of this very engine version returned: it
-    // lies in the node's own directory (mode 0700), was made durable before it got its name, and
-    // its name carries the engine's fingerprint; wasmtime checks version and flags again.
+    // lies in the node's own directory (mode 0700), its name carries the engine's fingerprint, and
+    // its checksum was right a moment ago; wasmtime checks version and flags again.
     unsafe { Component::deserialize_file(engine, compiled) }
 }
 

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, http::Uri};
-use fractus_blob::{BucketName, ETag, ObjectKey, ObjectMeta, Precondition};
+use fractus_blob::{BucketName, ETag, ObjectKey, ObjectMeta, Precondition, WriteError};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, StatusCode};
 use serde_json::json;
@@ -95,7 +95,7 @@ fn precondition(headers: &HeaderMap) -> Result<Precondition, ApiError> {
         // A tag of another form is none of ours, so no object has it.
         (None, Some(tag)) if !tag.contains(',') => match tag.parse::<ETag>() {
             Ok(tag) => Ok(Precondition::IfMatch(tag)),
-            Err(_) => Err(fractus_blob::WriteError::PreconditionFailed.into()),
+            Err(_) => Err(WriteError::PreconditionFailed.into()),
         },
         _ => Err(unsupported()),
     }
@@ -113,6 +113,10 @@ pub(super) async fn put(State(admin): App, request: Request) -> Result<Response,
             .into_iter()
             .collect(),
     };
+    if admin.control.store().bucket(&bucket).is_none() {
+        // Said at the end as well; but by then the bytes would take space for nothing.
+        return Err(WriteError::NoSuchBucket { bucket }.into());
+    }
     let mut writer = admin
         .control
         .store()

@@ -67,6 +67,8 @@ fn what_cannot_become_a_function_is_refused_with_its_reason() {
     let known = node.admin("GET", "/v1/functions", &[]).json();
     assert_eq!(known["functions"], json!([]));
     node.edge("/run/bad").expect(404);
+    let kept = std::fs::read_dir(node.data().join("artifacts")).unwrap();
+    assert_eq!(kept.count(), 0, "a refused artifact takes no space");
 }
 
 #[test]

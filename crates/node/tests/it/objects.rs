@@ -5,6 +5,19 @@ use crate::client::send;
 use crate::node::TestNode;
 
 #[test]
+fn an_object_for_no_bucket_takes_no_space() {
+    let node = TestNode::start();
+    let bytes = || node.admin("GET", "/v1/status", &[]).json()["store_bytes"].clone();
+    let before = bytes();
+    let body = vec![0; 3 << 20];
+    let answer = node
+        .admin("PUT", "/v1/objects/nobucket/x", &body)
+        .expect(404);
+    assert_eq!(answer.code(), "no-such-bucket");
+    assert_eq!(bytes(), before);
+}
+
+#[test]
 fn objects_are_written_once_acknowledged_and_read_everywhere() {
     let node = TestNode::start();
     node.admin("PUT", "/v1/buckets/photos", b"{\"public\":true}")
