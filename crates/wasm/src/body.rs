@@ -105,7 +105,7 @@ impl Written {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Some(Err(_aborted)) => broken(meter.outcome().unwrap_or(Outcome::GuestError)),
+            Some(Err(_aborted)) => broken(meter.amend(Outcome::GuestError)),
             None => match meter.outcome() {
                 None | Some(Outcome::Ok) => Poll::Ready(None),
                 Some(outcome) => broken(outcome),
@@ -148,6 +148,8 @@ impl HttpBody for Streaming {
 impl Drop for Streaming {
     fn drop(&mut self) {
         if let Some(guest) = &self.guest {
+            // Decided before the guest can notice that nobody reads on and end well.
+            self.written.context.meter.end(Outcome::Cancelled);
             guest.abort();
         }
     }

@@ -246,11 +246,17 @@ impl Inline<'_> {
         // asked, which may end first.
         let _there = self.threads.enter();
         loop {
+            let before = self.context.meter.ticks.load(Ordering::Relaxed);
             if self.context.meter.poll(self.guest.as_mut(), cx).is_ready() {
                 return Poll::Ready(Step::Ended);
             }
-            if self.context.meter.ticks.load(Ordering::Relaxed) >= INLINE_TICKS {
+            let ticks = self.context.meter.ticks.load(Ordering::Relaxed);
+            if ticks >= INLINE_TICKS {
                 return Poll::Ready(Step::Move);
+            }
+            if ticks > before {
+                // It waits for nothing, it only let others run.
+                return Poll::Pending;
             }
             if self.response.is_none() {
                 match self.head.try_recv() {
