@@ -121,6 +121,8 @@ pub(crate) struct Streaming {
     pub(crate) early: Vec<Frame<Bytes>>,
     pub(crate) written: Written,
     pub(crate) guest: Option<JoinHandle<()>>,
+    /// The length that the guest announced, in bytes.
+    pub(crate) announced: Option<u64>,
     /// The report counts what was read here.
     pub(crate) _ending: Arc<Ending>,
 }
@@ -147,9 +149,12 @@ impl HttpBody for Streaming {
 
 impl Drop for Streaming {
     fn drop(&mut self) {
-        if let Some(guest) = &self.guest {
+        let meter = &self.written.context.meter;
+        // Whoever knows the length does not ask for the end.
+        let is_whole = self.announced == Some(meter.response_bytes.load(Ordering::Relaxed));
+        if let Some(guest) = self.guest.take_if(|_| !is_whole) {
             // Decided before the guest can notice that nobody reads on and end well.
-            self.written.context.meter.end(Outcome::Cancelled);
+            meter.end(Outcome::Cancelled);
             guest.abort();
         }
     }

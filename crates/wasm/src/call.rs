@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fractus_func::{Body, Call, CallError, Host, LogStream, Outcome, Report, RequestId};
+use http::header::CONTENT_LENGTH;
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::BodyExt;
@@ -365,10 +366,13 @@ async fn moved(
     };
     let (parts, written) = response.map_err(|code| guest_error(context, &code))?;
     early.reverse();
+    let length = parts.headers.get(CONTENT_LENGTH);
+    let announced = length.and_then(|length| length.to_str().ok()?.parse().ok());
     let body = Streaming {
         early,
         written,
         guest: task.0.take(),
+        announced,
         _ending: Arc::clone(ending),
     };
     Ok(Response::from_parts(parts, body.boxed_unsync()))

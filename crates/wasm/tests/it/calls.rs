@@ -225,6 +225,31 @@ async fn a_client_that_goes_away_ends_the_guest() {
     assert_eq!(faults.report().await.outcome, Outcome::Cancelled);
 }
 
+/// HTTP servers drop a body when its announced length is reached, without asking for its end.
+#[tokio::test]
+async fn a_body_that_was_read_to_its_length_is_whole() {
+    let mut faults = Loaded::new(
+        "faults",
+        Limits {
+            memory_mb: 1024,
+            ..limits()
+        },
+    );
+    let mut response = faults.get("/sleep?ms=1").await.unwrap();
+    let length = response.headers()["content-length"]
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let mut read = 0;
+    while read < length {
+        let frame = response.body_mut().frame().await.unwrap().unwrap();
+        read += frame.into_data().unwrap().len();
+    }
+    drop(response);
+    assert_eq!(faults.report().await.outcome, Outcome::Ok);
+}
+
 #[tokio::test]
 async fn request_bodies_reach_the_guest_up_to_their_limit() {
     let mut faults = Loaded::new(
