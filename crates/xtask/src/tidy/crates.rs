@@ -10,11 +10,18 @@ use super::{Finding, Tree, below};
 const EDGES: &[(&str, &[&str])] = &[
     (
         "fractus",
-        &["node", "wasm", "func", "cache", "blob", "stdx"],
+        &["node", "sandbox", "wasm", "func", "cache", "blob", "stdx"],
     ),
-    ("node", &["edge", "wasm", "func", "cache", "blob", "stdx"]),
+    (
+        "node",
+        &[
+            "edge", "wasm", "sandbox", "lambda", "func", "cache", "blob", "stdx",
+        ],
+    ),
     ("edge", &["func", "cache", "stdx"]),
     ("wasm", &["func", "stdx"]),
+    ("sandbox", &["lambda", "func", "stdx"]),
+    ("lambda", &["func", "stdx"]),
     ("func", &["stdx"]),
     ("cache", &["stdx"]),
     ("blob", &["stdx"]),
