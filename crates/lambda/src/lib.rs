@@ -1,2 +1,18 @@
 //! The AWS Lambda protocols: the Runtime API that a function's runtime asks for its calls, and the
-//! shapes of events, answers and errors. It knows no way of running functions.
+//! shapes of events, answers and errors. It knows no way of running functions and reads no clock.
+//!
+//! Start at [`runtime_api`] (what a guest talks to, and the node's side of it), then [`url_event`]
+//! and [`answer_from_json`] (HTTP to a function and back), [`stream_response`] (a streamed answer
+//! to HTTP) and [`ErrorShape`] (what a failure looks like).
+
+mod error;
+mod event;
+pub mod limits;
+mod runtime_api;
+
+pub use error::{ErrorShape, Exit};
+pub use event::{
+    StreamPrelude, UrlContext, answer_from_json, prelude_head, raw_answer, raw_event,
+    stream_response, url_event,
+};
+pub use runtime_api::{Answer, ApiLimits, Driver, Invocation, RuntimeApi, runtime_api};

@@ -1,0 +1,14 @@
+//! HTTP to a function and back: the event of a function URL (payload format 2.0), the answers that
+//! are understood, and the raw form, where body and answer are the function's own JSON.
+
+mod answer;
+mod prelude;
+mod time;
+mod url;
+
+#[cfg(test)]
+mod tests;
+
+pub use answer::{answer_from_json, raw_answer, raw_event};
+pub use prelude::{StreamPrelude, prelude_head, stream_response};
+pub use url::{UrlContext, url_event};

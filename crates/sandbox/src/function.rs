@@ -1,0 +1,565 @@
+//! A loaded function: how instances of it are made, and those that wait for the next call.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::os::fd::AsFd as _;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use fractus_func::{
+    Body, BoxFuture, Call, CallError, LogStream, Manifest, Outcome, Program, RuntimeKind,
+};
+use fractus_lambda::{ApiLimits, ErrorShape, runtime_api};
+use fractus_stdx::ErrorChain;
+use tokio::net::TcpListener;
+
+use crate::call;
+use crate::cgroup::Bounds;
+use crate::code::Lease;
+use crate::fleet::Fleet;
+use crate::frame::{Begin, Ready, from, put, to};
+use crate::instance::{Alive, Api, Broken, Channel, Frames, Instance, Output, Parts, Prints, Reserved, Wire};
+use crate::keeper::{SpawnError, system};
+use crate::limits::{
+    CPU_SHARES_PER_GIB, INIT_MAX, MEMORY_GUESS, MEMORY_LEAST, PROVISION_RETRY, SHARES_LEAST,
+};
+use crate::machine::{Machine, guest_env};
+use crate::profile::{self, RUNTIME, RUNTIME_API_PORT, TASK, level_folder};
+use crate::sys::{nonblocking, open_tree, send_fds};
+use crate::zygote::{Fork, Package, send_packages};
+
+/// A function, loaded.
+pub(crate) struct Function {
+    pub(crate) machine: Arc<Machine>,
+    pub(crate) fleet: Arc<Fleet>,
+    /// Tells it from all others.
+    pub(crate) number: u64,
+    pub(crate) kind: RuntimeKind,
+    pub(crate) manifest: Manifest,
+    pub(crate) arn: Arc<str>,
+    lease: Lease,
+    packages: Vec<Package>,
+    /// What memory an instance needs, as measured so far, in bytes.
+    needs: AtomicUsize,
+    /// Whether a zygote for its packages was asked for.
+    grown: AtomicBool,
+    starts: AtomicU64,
+    /// Instances that there are, working or waiting.
+    alive: Arc<AtomicUsize>,
+    /// Provisioned instances are not started before.
+    provision_after: Mutex<Instant>,
+    /// What the last start printed before anyone called, for the next caller's log.
+    printed: Mutex<Vec<(LogStream, Bytes)>>,
+}
+
+/// Takes what a guest prints.
+pub(crate) type Log<'a> = &'a (dyn Fn(LogStream, &[u8]) + Send + Sync);
+
+/// An instance that did not become ready.
+#[derive(Debug)]
+pub(crate) enum NotReady {
+    /// The machine could not make it.
+    Machine(SpawnError),
+    /// The guest says why.
+    Guest(ErrorShape),
+    /// The guest ended or broke its protocol.
+    Broken(Broken, Box<Instance>),
+    /// It took too long.
+    Late,
+}
+
+impl From<SpawnError> for NotReady {
+    fn from(error: SpawnError) -> Self {
+        Self::Machine(error)
+    }
+}
+
+impl fmt::Debug for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Function")
+            .field("name", &self.manifest.name)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Function {
+    pub(crate) fn new(
+        fleet: &Arc<Fleet>,
+        kind: RuntimeKind,
+        manifest: &Manifest,
+        lease: Lease,
+        packages: Vec<Package>,
+    ) -> Self {
+        let name = &manifest.name;
+        Self {
+            machine: Arc::clone(fleet.machine()),
+            number: fleet.number(),
+            fleet: Arc::clone(fleet),
+            kind,
+            arn: format!("arn:aws:lambda:us-east-1:000000000000:function:{name}").into(),
+            lease,
+            packages,
+            needs: AtomicUsize::new(MEMORY_GUESS.min(manifest.limits.memory_bytes())),
+            grown: AtomicBool::new(false),
+            starts: AtomicU64::new(0),
+            alive: Arc::default(),
+            provision_after: Mutex::new(Instant::now()),
+            printed: Mutex::default(),
+            manifest: manifest.clone(),
+        }
+    }
+
+    /// Bytes that an instance is expected to need.
+    pub(crate) fn needs(&self) -> usize {
+        self.needs.load(Ordering::Relaxed)
+    }
+
+    /// Takes a measurement of what an instance needed, in bytes; answers what is expected now.
+    pub(crate) fn learn(&self, peak: u64) -> usize {
+        let peak = usize::try_from(peak).unwrap_or(usize::MAX).max(MEMORY_LEAST);
+        let before = self.needs.load(Ordering::Relaxed);
+        let guessed = before == MEMORY_GUESS.min(self.manifest.limits.memory_bytes());
+        let needs = if guessed || peak > before {
+            peak.saturating_add(peak / 4)
+        } else {
+            before
+        };
+        self.needs.store(needs, Ordering::Relaxed);
+        needs
+    }
+
+    fn bounds(&self) -> Bounds {
+        let memory = self.manifest.limits.memory_bytes() as u64;
+        Bounds {
+            memory,
+            shares: (memory * CPU_SHARES_PER_GIB >> 30).max(SHARES_LEAST),
+        }
+    }
+
+    /// Makes an instance that is ready for a call, and tells when its sandbox was there. `log` gets
+    /// what it prints on the way.
+    pub(crate) async fn start(
+        self: &Arc<Self>,
+        reserved: Reserved,
+        log: Log<'_>,
+    ) -> Result<(Instance, Instant), NotReady> {
+        let nursery = self.nursery().await?;
+        let fork = match self.machine.take_spare(&nursery) {
+            Some(spare) => spare,
+            None => {
+                let _turn = self.machine.turn().await;
+                let (machine, from) = (Arc::clone(&self.machine), Arc::clone(&nursery));
+                let work = self.machine.handle.spawn_blocking(move || machine.take(&from));
+                work.await.unwrap_or(Err(SpawnError::Gone("the node")))?
+            }
+        };
+        let mut instance = self.specialise(fork, nursery.zygote(), reserved)?;
+        let began = Instant::now();
+        let ready = tokio::time::timeout(INIT_MAX, self.ready(&mut instance, log)).await;
+        match ready {
+            Ok(Ok(())) => {
+                self.grow(&instance);
+                Ok((instance, began))
+            }
+            Ok(Err(Start::Guest(shape))) => Err(NotReady::Guest(shape)),
+            Ok(Err(Start::Broken(broken))) => Err(NotReady::Broken(broken, Box::new(instance))),
+            Err(_elapsed) => Err(NotReady::Late),
+        }
+    }
+
+    async fn nursery(self: &Arc<Self>) -> Result<Arc<crate::machine::Nursery>, SpawnError> {
+        if let Some(nursery) = self.machine.nursery_if_ready(self.kind, &self.packages) {
+            return Ok(nursery);
+        }
+        // The first Python function of all: its interpreter starts.
+        let own = Arc::clone(self);
+        let work = self
+            .machine
+            .handle
+            .spawn_blocking(move || own.machine.nursery(own.kind, &own.packages));
+        work.await.unwrap_or(Err(SpawnError::Gone("the node")))
+    }
+
+    /// Makes a process this function's.
+    fn specialise(
+        &self,
+        fork: Fork,
+        zygote: Option<&Arc<crate::zygote::Zygote>>,
+        reserved: Reserved,
+    ) -> Result<Instance, SpawnError> {
+        let Fork {
+            mut process,
+            socket,
+            frames,
+            stdout,
+            stderr,
+        } = fork;
+        if let Some(group) = &mut process.group {
+            group.bound(self.bounds()).map_err(system("bound a sandbox"))?;
+        }
+        let started = self.starts.fetch_add(1, Ordering::Relaxed);
+        let limits = &self.manifest.limits;
+        let with = self
+            .machine
+            .confinement(limits.tmp_bytes(), limits.memory_bytes() as u64);
+        let level = zygote.map_or(0, |zygote| zygote.next_level());
+        let has = zygote.map(|zygote| zygote.has()).unwrap_or_default();
+        let own: Vec<_> = self
+            .packages
+            .iter()
+            .filter(|package| !has.contains(package.name.as_str()))
+            .cloned()
+            .collect();
+        send_packages(socket.as_fd(), &own, level, false)?;
+        let plan = match self.kind {
+            RuntimeKind::Python3 => profile::confine(&with),
+            RuntimeKind::NodeJs => profile::admit(&with),
+            RuntimeKind::Provided | RuntimeKind::Wasm => profile::start(&with, &self.program()),
+        };
+        let plan = plan.encode().ok_or(SpawnError::TooLarge)?;
+        let code = open_tree(&self.lease.code).map_err(system("open a function's code"))?;
+        let listener = match self.kind {
+            RuntimeKind::Provided => Some(
+                crate::sys::pidfd_getfd(process.pidfd.as_fd(), profile::LISTENER_FD)
+                    .map_err(system("take a sandbox's listener"))?,
+            ),
+            _ => None,
+        };
+        send_fds(socket.as_fd(), &plan, &[code.as_fd()]).map_err(system("send a plan"))?;
+        let channel = match listener {
+            Some(listener) => self.serve(listener)?,
+            None => {
+                let socket = frames.unwrap_or(socket);
+                let begin = self.begin(zygote, &own, level, started);
+                send_fds(socket.as_fd(), &begin, &[]).map_err(system("begin a function"))?;
+                nonblocking(&socket).map_err(system("use a sandbox's socket"))?;
+                Channel::Frames(Frames {
+                    socket,
+                    buffer: BytesMut::new(),
+                })
+            }
+        };
+        for pipe in [&stdout, &stderr] {
+            nonblocking(pipe).map_err(system("use a sandbox's pipes"))?;
+        }
+        Ok(Instance::new(Parts {
+            process,
+            channel,
+            output: Output { stdout, stderr },
+            zygote: zygote.cloned(),
+            reserved,
+            alive: Alive::count(&self.alive),
+        }))
+    }
+
+    /// The frame that tells one of our bootstraps what it is to be.
+    fn begin(
+        &self,
+        zygote: Option<&Arc<crate::zygote::Zygote>>,
+        own: &[Package],
+        level: u8,
+        started: u64,
+    ) -> BytesMut {
+        let env = self.env();
+        let inherited: BTreeMap<&str, String> =
+            zygote.map(|zygote| zygote.places().collect()).unwrap_or_default();
+        let folder = level_folder(level);
+        let place = |package: &Package| {
+            let name = package.name.as_str();
+            let has = inherited.get(name).cloned();
+            has.unwrap_or_else(|| format!("{folder}/{name}"))
+        };
+        debug_assert!(own.iter().all(|p| !inherited.contains_key(p.name.as_str())));
+        let paths: Vec<_> = self.packages.iter().map(place).collect();
+        let name = self.manifest.name.as_str();
+        let begin = Begin {
+            handler: self.manifest.handler.as_deref(),
+            root: TASK,
+            env: env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect(),
+            paths: &paths,
+            name,
+            version: VERSION,
+            memory_mb: self.manifest.limits.memory_mb,
+            log_group: &format!("/aws/lambda/{name}"),
+            log_stream: &format!("[{VERSION}]{started}"),
+            kind: None,
+        };
+        let json = serde_json::to_vec(&begin).expect("texts and numbers are JSON");
+        let mut frame = BytesMut::new();
+        put(&mut frame, to::BEGIN, &json);
+        frame
+    }
+
+    /// The environment of its guests: what every guest has, what the manifest says, and over both
+    /// what AWS Lambda reserves.
+    fn env(&self) -> Vec<(String, String)> {
+        let name = self.manifest.name.as_str();
+        let handler = self.manifest.handler.as_deref().unwrap_or("");
+        let memory = self.manifest.limits.memory_mb.to_string();
+        let execution = match self.kind {
+            RuntimeKind::Python3 => "AWS_Lambda_python3",
+            RuntimeKind::NodeJs => "AWS_Lambda_nodejs",
+            RuntimeKind::Provided | RuntimeKind::Wasm => "AWS_Lambda_provided",
+        };
+        let group = format!("/aws/lambda/{name}");
+        let stream = format!("[{VERSION}]{}", self.starts.load(Ordering::Relaxed));
+        let reserved = [
+            ("AWS_LAMBDA_FUNCTION_NAME", name),
+            ("AWS_LAMBDA_FUNCTION_VERSION", VERSION),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &memory),
+            ("AWS_LAMBDA_LOG_GROUP_NAME", &group),
+            ("AWS_LAMBDA_LOG_STREAM_NAME", &stream),
+            ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
+            ("AWS_EXECUTION_ENV", execution),
+            ("LAMBDA_TASK_ROOT", TASK),
+            ("LAMBDA_RUNTIME_DIR", RUNTIME),
+            ("_HANDLER", handler),
+        ];
+        let defaults = [
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_DEFAULT_REGION", "us-east-1"),
+            ("LD_LIBRARY_PATH", "/var/task:/var/task/lib"),
+        ];
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let mut env: BTreeMap<String, String> = guest_env().into_iter().collect();
+        env.extend(defaults.map(owned));
+        env.extend(self.manifest.env.clone());
+        env.extend(reserved.map(owned));
+        if self.kind == RuntimeKind::Provided {
+            let api = format!("127.0.0.1:{RUNTIME_API_PORT}");
+            env.insert("AWS_LAMBDA_RUNTIME_API".to_owned(), api);
+        }
+        env.into_iter().collect()
+    }
+
+    fn program(&self) -> profile::Program {
+        profile::Program {
+            path: format!("{TASK}/bootstrap").into(),
+            arguments: vec![format!("{TASK}/bootstrap")],
+            env: self.env(),
+        }
+    }
+
+    /// Serves the Runtime API on a sandbox's own listener.
+    fn serve(&self, listener: std::os::fd::OwnedFd) -> Result<Channel, SpawnError> {
+        let serves = system("serve the Runtime API");
+        let limits = &self.manifest.limits;
+        let (api, driver) = runtime_api(ApiLimits {
+            response_max: usize::try_from(limits.response_bytes()).unwrap_or(usize::MAX),
+            stream_max: limits.response_bytes(),
+        });
+        let _context = self.machine.handle.enter();
+        let listener = TcpListener::from_std(listener.into()).map_err(serves)?;
+        let accepting = self.machine.handle.spawn(async move {
+            // It ends with the sandbox's network.
+            while let Ok((stream, _peer)) = listener.accept().await {
+                let api = api.clone();
+                tokio::spawn(async move { api.serve_tcp(stream).await });
+            }
+        });
+        Ok(Channel::Api(Api {
+            driver,
+            accepting: accepting.abort_handle(),
+        }))
+    }
+
+    /// Waits until the guest can be called.
+    async fn ready(&self, instance: &mut Instance, log: Log<'_>) -> Result<(), Start> {
+        let Instance {
+            process,
+            channel,
+            output,
+            ..
+        } = instance;
+        match channel {
+            Channel::Frames(frames) => {
+                let mut wire = Wire::open(frames, output, log).map_err(Broken::Socket)?;
+                let frame = wire.next().await;
+                wire.drain();
+                let frame = frame?;
+                match frame.kind {
+                    from::READY => {
+                        let ready: Ready = serde_json::from_slice(&frame.payload)
+                            .map_err(|_| Start::Broken(Broken::Protocol))?;
+                        instance.handler = ready.kind;
+                        instance.modules = ready.modules;
+                        Ok(())
+                    }
+                    from::INIT_FAILED => Err(Start::Guest(ErrorShape::from_json(&frame.payload))),
+                    _ => Err(Start::Broken(Broken::Protocol)),
+                }
+            }
+            Channel::Api(api) => {
+                let mut prints = Prints::watch(output, log).map_err(Broken::Socket)?;
+                let ready = tokio::select! {
+                    ready = api.driver.ready() => ready.map_err(Start::Guest),
+                    () = call::gone(process) => Err(Start::Broken(Broken::Gone)),
+                    () = prints.follow() => Ok(()),
+                };
+                prints.drain();
+                ready
+            }
+        }
+    }
+
+    /// Has a zygote made for the packages that this function's code turned out to import.
+    fn grow(&self, instance: &Instance) {
+        if self.packages.is_empty() || self.grown.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        grow(&self.machine, &self.packages, instance.modules.clone());
+    }
+
+    /// Has what it will be forked from made ready, in the background; `modules` are those that its
+    /// code seems to import.
+    pub(crate) fn warm_up(self: &Arc<Self>, modules: Vec<String>) {
+        let own = Arc::clone(self);
+        self.machine.handle.spawn_blocking(move || {
+            match own.machine.nursery(own.kind, &own.packages) {
+                Ok(nursery) => own.machine.fill_soon(&nursery),
+                Err(error) => tracing::warn!(error = %ErrorChain(&error), "no zygote"),
+            }
+            grow(&own.machine, &own.packages, modules);
+        });
+    }
+
+    /// Waits for a call.
+    pub(crate) fn keep(self: &Arc<Self>, mut instance: Instance) {
+        if self.manifest.instances.idle_s == 0 {
+            return;
+        }
+        instance.idle_since = Instant::now();
+        self.fleet.keep(self, instance);
+    }
+
+    /// How long an instance waits before it goes.
+    pub(crate) fn patience(&self) -> Duration {
+        Duration::from_secs(self.manifest.instances.idle_s.into())
+    }
+
+    /// Starts the provisioned instances that are missing, in the background.
+    pub(crate) fn provision(self: &Arc<Self>) {
+        let wanted = self.manifest.instances.provisioned as usize;
+        let missing = wanted.saturating_sub(self.alive.load(Ordering::Relaxed));
+        let mut after = self.provision_after.lock().unwrap_or_else(PoisonError::into_inner);
+        if missing == 0 || Instant::now() < *after {
+            return;
+        }
+        *after = Instant::now() + PROVISION_RETRY;
+        drop(after);
+        let function = Arc::clone(self);
+        self.machine.handle.spawn(async move {
+            let ones = (0..missing).map(|_| {
+                let function = Arc::clone(&function);
+                tokio::spawn(async move { function.provision_one().await })
+            });
+            let ones: Vec<_> = ones.collect();
+            let mut failed = false;
+            for one in ones {
+                if let Ok(Err(error)) = one.await {
+                    failed = true;
+                    tracing::warn!(function = %function.manifest.name, error, "provision");
+                }
+            }
+            if !failed {
+                let mut after = function.provision_after.lock();
+                *after.as_deref_mut().expect("nobody panics with it") = Instant::now();
+            }
+        });
+    }
+
+    async fn provision_one(self: &Arc<Self>) -> Result<(), String> {
+        let reserved = self.fleet.admit(self.needs()).await;
+        let reserved = reserved.ok_or("no memory for a provisioned instance")?;
+        let log = |stream: LogStream, bytes: &[u8]| {
+            let mut printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner);
+            if printed.len() < 64 {
+                printed.push((stream, Bytes::copy_from_slice(bytes)));
+            }
+        };
+        match self.start(reserved, &log).await {
+            Ok((instance, _began)) => {
+                self.keep(instance);
+                Ok(())
+            }
+            Err(NotReady::Machine(error)) => Err(ErrorChain(&error).to_string()),
+            Err(NotReady::Guest(shape)) => Err(format!("{}: {}", shape.error_type, shape.error_message)),
+            Err(NotReady::Broken(error, _)) => Err(ErrorChain(&error).to_string()),
+            Err(NotReady::Late) => Err("not ready in time".to_owned()),
+        }
+    }
+
+    /// What provisioned instances printed before they were called.
+    pub(crate) fn take_printed(&self) -> Vec<(LogStream, Bytes)> {
+        std::mem::take(&mut *self.printed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The only version that there is of a function for its code.
+const VERSION: &str = "$LATEST";
+
+/// Has a zygote made that has `packages` and imports `modules` of theirs, in the background.
+pub(crate) fn grow(machine: &Arc<Machine>, packages: &[Package], modules: Vec<String>) {
+    let mut packages = packages.to_vec();
+    for package in &mut packages {
+        package.modules.retain(|module| modules.contains(module));
+    }
+    if packages.iter().all(|package| package.modules.is_empty()) {
+        return;
+    }
+    packages.sort();
+    let (machine, own) = (Arc::clone(machine), machine.handle.clone());
+    own.spawn_blocking(move || machine.grow(&packages));
+}
+
+/// Why a guest did not become ready.
+enum Start {
+    Guest(ErrorShape),
+    Broken(Broken),
+}
+
+impl From<Broken> for Start {
+    fn from(broken: Broken) -> Self {
+        Self::Broken(broken)
+    }
+}
+
+impl Drop for Function {
+    fn drop(&mut self) {
+        self.fleet.forget(self.number);
+    }
+}
+
+/// What the node calls: a handle of the function.
+#[derive(Debug)]
+pub(crate) struct Loaded(pub(crate) Arc<Function>);
+
+impl Program for Loaded {
+    fn call(&self, call: Call) -> BoxFuture<'static, Result<http::Response<Body>, CallError>> {
+        Box::pin(call::answer(Arc::clone(&self.0), call))
+    }
+}
+
+impl NotReady {
+    /// What the caller is told of it.
+    pub(crate) fn into_error(self, id: fractus_func::RequestId) -> CallError {
+        match self {
+            Self::Machine(error) => {
+                tracing::error!(error = %ErrorChain(&error), "no sandbox");
+                let message = "no sandbox could be made; the node's log says why";
+                CallError::new(Outcome::StartFailed, message)
+            }
+            Self::Guest(shape) => call::shaped(Outcome::InitFailed, shape),
+            Self::Broken(broken, _) => {
+                CallError::new(Outcome::InitFailed, ErrorChain(&broken).to_string())
+            }
+            Self::Late => {
+                let wait_ms = u64::try_from(INIT_MAX.as_millis()).unwrap_or(u64::MAX);
+                call::shaped(Outcome::InitFailed, ErrorShape::timed_out(id, wait_ms))
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Every bound of this runtime, in one place.
+
+use std::time::Duration;
+
+/// Bytes of the file system that holds a sandbox's own small files and mount points.
+pub(crate) const ROOT_BYTES: u64 = 1 << 20;
+/// Bytes of a zygote's `/tmp`.
+pub(crate) const ZYGOTE_TMP_BYTES: u64 = 16 << 20;
+/// Open files of each process in a sandbox, as AWS Lambda's.
+pub(crate) const FILES_OPEN_MAX: u64 = 1024;
+/// Processes and threads in a sandbox, as AWS Lambda's.
+pub(crate) const PIDS_MAX: u64 = 1024;
+/// Connections to the Runtime API that wait to be accepted.
+pub(crate) const RUNTIME_API_BACKLOG: u32 = 16;
+/// How long the processes of a killed sandbox may take to go, in milliseconds.
+pub(crate) const GROUP_EMPTY_MS: u64 = 2_000;
+/// Largest frame from a guest, in bytes: the largest body and what JSON makes of it.
+pub(crate) const FRAME_MAX: usize = 1 << 30;
+/// Longest answer of a zygote, in bytes.
+pub(crate) const ZYGOTE_ANSWER_MAX: usize = 256 << 10;
+/// How long a zygote may take to answer: it imports meanwhile. In milliseconds.
+pub(crate) const ZYGOTE_ANSWER_MS: u64 = 30_000;
+/// Memory of one zygote, in bytes.
+pub(crate) const ZYGOTE_MEMORY_MAX: u64 = 1 << 30;
+/// Share of the processors of a zygote: forks must not wait for functions.
+pub(crate) const ZYGOTE_SHARES: u64 = 2048;
+
+/// Compiled form of an archive, in bytes: a small JSON document.
+pub(crate) const PREPARED_MAX: u64 = 4 << 20;
+/// Longest time for making bytecode of a function's own Python files; what is not done then is
+/// compiled when it is imported.
+pub(crate) const BYTECODE_TIME_MAX: Duration = Duration::from_mins(1);
+/// Python files that are looked through for what they import.
+pub(crate) const IMPORT_FILES_MAX: usize = 256;
+/// Part of a Python file that is looked through, in bytes.
+pub(crate) const IMPORT_BYTES_MAX: u64 = 256 << 10;
+/// Modules that are noted as imported.
+pub(crate) const IMPORTS_MAX: usize = 256;
+/// Longest time for the installation of a function's packages.
+pub(crate) const INSTALL_TIME_MAX: Duration = Duration::from_mins(5);
+/// Distributions of one function.
+pub(crate) const PACKAGES_MAX: usize = 256;
+/// What one installation may unpack, in bytes; twice that with what it downloads.
+pub(crate) const PACKAGES_BYTES_MAX: u64 = 4 << 30;
+/// `requirements.txt`, with all that it includes, in bytes.
+pub(crate) const REQUIREMENTS_MAX: usize = 256 << 10;
+/// How long the answer to "which versions satisfy this?" is reused, so that a function that is
+/// changed and deployed again and again does not ask the index each time.
+pub(crate) const RESOLVED_FRESH: Duration = Duration::from_mins(10);
+/// Answers of that kind that are kept.
+pub(crate) const RESOLVED_MAX: usize = 64;
+/// What the installer may tell us, in bytes.
+pub(crate) const INSTALLER_OUTPUT_MAX: usize = 4 << 20;
+/// What is kept of what a program said that failed, in bytes.
+pub(crate) const TOLD_MAX: usize = 2 << 10;
+/// Longest wait for an interpreter to tell what it is.
+pub(crate) const PROBE_TIME_MAX: Duration = Duration::from_secs(20);
+/// What is read of a guest's socket or output at once, in bytes.
+pub(crate) const READ_CHUNK: usize = 8 << 10;
+/// Such reads before others have their turn.
+pub(crate) const READS_AT_ONCE: usize = 16;
+/// Spares of one sort that stand ready once one was needed; more after a burst.
+pub(crate) const SPARES_MIN: usize = 2;
+/// The most that stand ready.
+pub(crate) const SPARES_MAX: usize = 16;
+/// Zygotes besides the base.
+pub(crate) const ZYGOTES_MAX: usize = 64;
+/// Memory of all zygotes besides the base, in bytes; one may always be there.
+pub(crate) const ZYGOTES_MEMORY_MAX: u64 = 2 << 30;
+/// Spares go after this time without use, in milliseconds.
+pub(crate) const ZYGOTE_IDLE_MS: u128 = 300_000;
+/// Processes that are made on demand at once; calls beyond wait their turn, in order.
+pub(crate) const STARTS_AT_ONCE: usize = 4;
+/// How long an instance may take from its start until it can be called: imports, above all.
+pub(crate) const INIT_MAX: Duration = Duration::from_mins(1);
+/// Memory that an instance is expected to need before any was measured, in bytes.
+pub(crate) const MEMORY_GUESS: usize = 32 << 20;
+/// The least that one is expected to need.
+pub(crate) const MEMORY_LEAST: usize = 4 << 20;
+/// Share of the processors for each GiB of memory: AWS Lambda gives one processor, here 1024, for
+/// 1,769 MiB.
+pub(crate) const CPU_SHARES_PER_GIB: u64 = 593;
+/// The least share.
+pub(crate) const SHARES_LEAST: u64 = 32;
+/// An instance that waits is frozen after this time.
+pub(crate) const FREEZE_AFTER: Duration = Duration::from_millis(200);
+/// How often waiting instances are looked after.
+pub(crate) const SWEEP: Duration = Duration::from_millis(100);
+/// Instances that wait, of all functions.
+pub(crate) const IDLE_INSTANCES_MAX: usize = 4_000;
+/// Instances that are frozen each time: nobody can take one meanwhile.
+pub(crate) const FREEZES_AT_ONCE: usize = 16;
+/// Provisioned instances are not tried again for this time after one could not start.
+pub(crate) const PROVISION_RETRY: Duration = Duration::from_secs(10);
+/// What is read of a request's body before an instance is taken, in bytes.
+pub(crate) const REQUEST_AHEAD: usize = 64 << 10;
+/// Chunks of a streamed answer that wait for the client.
+pub(crate) const STREAM_CHUNKS: usize = 4;
+/// What is shown of the last words of a zygote that failed, in bytes.
+pub(crate) const ZYGOTE_WORDS_MAX: usize = 4 << 10;

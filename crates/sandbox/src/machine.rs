@@ -1,0 +1,434 @@
+//! What instances are made from: the keeper, the zygotes, and spares that stand ready.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use fractus_func::RuntimeKind;
+use fractus_stdx::ErrorChain;
+use rustix::net::SocketType;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+use crate::cgroup::{Groups, Trees};
+use crate::host::{self, Interpreter};
+use crate::keeper::{Keeper, SpawnError, Users, await_ready};
+use crate::landlock;
+use crate::limits::{
+    PIDS_MAX, SPARES_MAX, SPARES_MIN, STARTS_AT_ONCE, ZYGOTES_MAX, ZYGOTES_MEMORY_MAX, ZYGOTE_IDLE_MS,
+};
+use crate::profile::{Confinement, Program, RUNTIME, Root, native, started};
+use crate::zygote::{Fork, Lines, Package, Zygote};
+
+const BOOTSTRAP_PY: &str = include_str!("guest/bootstrap.py");
+const BOOTSTRAP_MJS: &str = include_str!("guest/bootstrap.mjs");
+const ENTER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/enter.so"));
+
+/// All that instances are made from.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(crate) keeper: Keeper,
+    pub(crate) groups: Arc<Groups>,
+    pub(crate) landlock: u32,
+    /// Python functions' interpreter.
+    pub(crate) python: Option<Interpreter>,
+    /// Node's program.
+    pub(crate) node: Option<PathBuf>,
+    /// Our own bootstraps, on the host.
+    runtime: PathBuf,
+    forest: Mutex<Forest>,
+    native: Arc<Nursery>,
+    nodejs: Arc<Nursery>,
+    pub(crate) handle: Handle,
+    turns: Semaphore,
+    began: Instant,
+}
+
+/// The zygotes and their spares; the base is the first.
+#[derive(Debug, Default)]
+struct Forest {
+    nurseries: Vec<Arc<Nursery>>,
+    /// Package sets for which a zygote was tried or is being made.
+    tried: BTreeSet<Vec<String>>,
+}
+
+/// What makes processes of one sort, and those that stand ready.
+#[derive(Debug)]
+pub(crate) struct Nursery {
+    source: Source,
+    spares: Mutex<VecDeque<Fork>>,
+    wanted: AtomicUsize,
+    filling: AtomicBool,
+    used: Mutex<Instant>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Zygote(Arc<Zygote>),
+    Native,
+    NodeJs,
+}
+
+impl Nursery {
+    fn new(source: Source) -> Arc<Self> {
+        Arc::new(Self {
+            source,
+            spares: Mutex::default(),
+            wanted: AtomicUsize::new(SPARES_MIN),
+            filling: AtomicBool::new(false),
+            used: Mutex::new(Instant::now()),
+        })
+    }
+
+    fn spares(&self) -> MutexGuard<'_, VecDeque<Fork>> {
+        self.spares.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The zygote, if that is where its processes come from.
+    pub(crate) fn zygote(&self) -> Option<&Arc<Zygote>> {
+        match &self.source {
+            Source::Zygote(zygote) => Some(zygote),
+            Source::Native | Source::NodeJs => None,
+        }
+    }
+
+    fn idle_ms(&self) -> u128 {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.elapsed().as_millis()
+    }
+}
+
+impl Machine {
+    /// Starts the keeper, and ends what an earlier node left. `folder` is for small files of ours,
+    /// `name` this node's, by which a later one knows what it left.
+    pub(crate) fn start(folder: &Path, name: &str, handle: Handle) -> Result<Arc<Self>, SpawnError> {
+        let groups = Groups::open(Trees::make(name));
+        let groups = Arc::new(groups.map_err(crate::keeper::system("start a thread"))?);
+        let keeper = Keeper::start(Users::here(), &groups)?;
+        let runtime = folder.join("runtime");
+        write_runtime(&runtime).map_err(crate::keeper::system("write the bootstraps"))?;
+        let python = host::find("python3").and_then(|program| host::python(&program));
+        Ok(Arc::new(Self {
+            keeper,
+            groups,
+            landlock: landlock::version(),
+            python,
+            node: host::find("node").and_then(|node| std::fs::canonicalize(node).ok()),
+            runtime,
+            forest: Mutex::default(),
+            native: Nursery::new(Source::Native),
+            nodejs: Nursery::new(Source::NodeJs),
+            handle,
+            turns: Semaphore::new(STARTS_AT_ONCE),
+            began: Instant::now(),
+        }))
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn forest(&self) -> MutexGuard<'_, Forest> {
+        self.forest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How instances are confined, with `/tmp` of so many bytes.
+    pub(crate) fn confinement(&self, tmp_bytes: u64, memory_bytes: u64) -> Confinement {
+        let trees = self.groups.trees();
+        Confinement {
+            guest: self.keeper.users().guest(),
+            landlock: self.landlock,
+            tmp_bytes,
+            address_space: (!trees.has("memory")).then_some(memory_bytes),
+            processes: (!trees.has("pids")).then_some(PIDS_MAX),
+        }
+    }
+
+    /// Where processes for a function come from: for Python the zygote that has most of its
+    /// packages and none besides.
+    pub(crate) fn nursery(&self, kind: RuntimeKind, packages: &[Package]) -> Result<Arc<Nursery>, SpawnError> {
+        match kind {
+            RuntimeKind::NodeJs => return Ok(Arc::clone(&self.nodejs)),
+            RuntimeKind::Python3 => {}
+            RuntimeKind::Provided | RuntimeKind::Wasm => return Ok(Arc::clone(&self.native)),
+        }
+        let mut forest = self.forest();
+        if forest.nurseries.is_empty() {
+            let base = Arc::new(self.base_zygote()?);
+            forest.nurseries.push(Nursery::new(Source::Zygote(base)));
+        }
+        Ok(best(&forest.nurseries, packages))
+    }
+
+    /// As [`Machine::nursery`], if nothing has to be started for it.
+    pub(crate) fn nursery_if_ready(
+        &self,
+        kind: RuntimeKind,
+        packages: &[Package],
+    ) -> Option<Arc<Nursery>> {
+        let forest = self.forest.try_lock().ok()?;
+        let ready = kind != RuntimeKind::Python3 || !forest.nurseries.is_empty();
+        drop(forest);
+        ready.then(|| self.nursery(kind, packages).ok())?
+    }
+
+    /// A turn to make a process on demand: more at once would only wait for each other.
+    pub(crate) async fn turn(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        self.turns.acquire().await.ok()
+    }
+
+    fn base_zygote(&self) -> Result<Zygote, SpawnError> {
+        let Some(python) = &self.python else {
+            return Err(SpawnError::Gone("python3"));
+        };
+        // By its first argument it finds its library.
+        let path = python.program.to_string_lossy().into_owned();
+        let arguments = [path.as_str(), "-I", "-S", "-B"];
+        let script = format!("{RUNTIME}/bootstrap.py");
+        let library = format!("{RUNTIME}/enter.so");
+        let arguments = arguments.map(str::to_owned).into_iter();
+        let program = Program {
+            path: python.program.clone(),
+            arguments: arguments.chain([script, "zygote".to_owned(), library]).collect(),
+            env: base_env(),
+        };
+        let root = Root::base(&self.runtime).with_python(python);
+        Zygote::base(&self.keeper, &self.groups, &root, &program)
+    }
+
+    /// Makes a zygote with these packages, unless there is one or that was tried before. Blocks.
+    pub(crate) fn grow(self: &Arc<Self>, packages: &[Package]) {
+        if packages.is_empty() {
+            return;
+        }
+        let names: Vec<_> = packages.iter().map(|package| package.name.clone()).collect();
+        let Ok(above) = self.nursery(RuntimeKind::Python3, packages) else {
+            return;
+        };
+        let Some(zygote) = above.zygote() else { return };
+        let has = zygote.has();
+        let more: Vec<_> = packages.iter().filter(|p| !has.contains(p.name.as_str())).cloned().collect();
+        drop(has);
+        if more.is_empty() || !zygote.may_branch() || !self.forest().tried.insert(names.clone()) {
+            return;
+        }
+        match zygote.branch(&more, self.now_ms()) {
+            Ok((zygote, imported)) => {
+                let memory = zygote.memory();
+                tracing::info!(?names, imported = ?imported.imported, memory, "a zygote is ready");
+                for (module, why) in &imported.failed {
+                    tracing::debug!(module, why, "a zygote could not import");
+                }
+                let nursery = Nursery::new(Source::Zygote(Arc::new(zygote)));
+                self.forest().nurseries.push(Arc::clone(&nursery));
+                self.fill(&nursery);
+                self.prune();
+            }
+            Err(error) => {
+                tracing::warn!(?names, error = %ErrorChain(&error), "no zygote for these packages");
+            }
+        }
+    }
+
+    /// Lets go of the zygotes that were used least recently, beyond their number and memory; those
+    /// of running instances live on until these end.
+    fn prune(&self) {
+        let mut forest = self.forest();
+        loop {
+            let above_base = forest.nurseries.iter().enumerate().skip(1);
+            let memory: u64 = above_base
+                .clone()
+                .filter_map(|(_, nursery)| nursery.zygote())
+                .map(|zygote| zygote.memory())
+                .sum();
+            let count = forest.nurseries.len() - 1;
+            if count <= ZYGOTES_MAX && (memory <= ZYGOTES_MEMORY_MAX || count <= 1) {
+                return;
+            }
+            let oldest = above_base.max_by_key(|(_, nursery)| nursery.idle_ms());
+            let Some((oldest, _)) = oldest else { return };
+            let gone = forest.nurseries.remove(oldest);
+            if let Some(zygote) = gone.zygote() {
+                let names: Vec<_> = zygote.has().into_iter().map(str::to_owned).collect();
+                forest.tried.retain(|tried| tried.iter().any(|name| !names.contains(name)));
+            }
+        }
+    }
+
+    /// A process that has no function yet: a spare, or a new one. Blocks for the latter.
+    pub(crate) fn take(self: &Arc<Self>, nursery: &Arc<Nursery>) -> Result<Fork, SpawnError> {
+        match self.take_spare(nursery) {
+            Some(spare) => Ok(spare),
+            None => self.make(nursery),
+        }
+    }
+
+    /// A spare, if one stands ready. Others are made for those that are taken.
+    pub(crate) fn take_spare(self: &Arc<Self>, nursery: &Arc<Nursery>) -> Option<Fork> {
+        *nursery.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        let spare = loop {
+            let spare = nursery.spares().pop_front();
+            match spare {
+                Some(spare) if spare.process.ended().is_some() => {}
+                other => break other,
+            }
+        };
+        if spare.is_none() {
+            // Somebody waits: more shall stand ready the next time.
+            let wanted = nursery.wanted.load(Ordering::Relaxed);
+            nursery.wanted.store((wanted + 1).min(SPARES_MAX), Ordering::Relaxed);
+        }
+        self.fill_soon(nursery);
+        spare
+    }
+
+    /// Makes spares in the background.
+    pub(crate) fn fill_soon(self: &Arc<Self>, nursery: &Arc<Nursery>) {
+        if nursery.filling.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (machine, nursery) = (Arc::clone(self), Arc::clone(nursery));
+        self.handle.spawn_blocking(move || {
+            machine.fill(&nursery);
+            nursery.filling.store(false, Ordering::Release);
+        });
+    }
+
+    fn fill(&self, nursery: &Arc<Nursery>) {
+        let wanted = match nursery.source {
+            // Each is a whole interpreter.
+            Source::NodeJs => 1,
+            Source::Zygote(_) | Source::Native => nursery.wanted.load(Ordering::Relaxed),
+        };
+        while nursery.spares().len() < wanted {
+            match self.make(nursery) {
+                Ok(fork) => nursery.spares().push_back(fork),
+                Err(error) => {
+                    tracing::warn!(error = %ErrorChain(&error), "no spare sandbox");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Lets go of spares that nobody has needed for long.
+    pub(crate) fn drop_idle_spares(&self) {
+        let nurseries = self.forest().nurseries.clone();
+        for nursery in nurseries.iter().chain([&self.native, &self.nodejs]) {
+            if nursery.idle_ms() > ZYGOTE_IDLE_MS {
+                nursery.wanted.store(SPARES_MIN, Ordering::Relaxed);
+                nursery.spares().clear();
+            }
+        }
+    }
+
+    fn make(&self, nursery: &Nursery) -> Result<Fork, SpawnError> {
+        match &nursery.source {
+            Source::Zygote(zygote) => zygote.fork(self.now_ms()),
+            Source::Native => self.make_native(),
+            Source::NodeJs => self.make_nodejs(),
+        }
+    }
+
+    fn make_native(&self) -> Result<Fork, SpawnError> {
+        let mut root = Root::base(&self.runtime).with_programs();
+        if let Some(python) = &self.python {
+            root = root.with_python(python);
+        }
+        let lines = Lines::open(SocketType::STREAM)?;
+        let plan = native(&root, self.keeper.users().privileged());
+        let process = self.keeper.spawn(&plan, lines.near.as_fd(), &lines.far())?;
+        drop(lines.far);
+        await_ready(lines.near.as_fd())?;
+        Ok(Fork {
+            process,
+            socket: lines.near,
+            frames: None,
+            stdout: lines.stdout.0,
+            stderr: lines.stderr.0,
+        })
+    }
+
+    fn make_nodejs(&self) -> Result<Fork, SpawnError> {
+        let Some(node) = &self.node else {
+            return Err(SpawnError::Gone("node"));
+        };
+        let mut root = Root::base(&self.runtime);
+        root.share(node);
+        let program = Program {
+            path: node.clone(),
+            arguments: vec![node.to_string_lossy().into_owned(), format!("{RUNTIME}/bootstrap.mjs")],
+            env: base_env(),
+        };
+        let lines = Lines::open(SocketType::STREAM)?;
+        let (frames, far) = crate::sys::socket_pair(SocketType::STREAM)
+            .map_err(crate::keeper::system("open a sandbox's socket"))?;
+        // What its `/tmp` may hold and its memory are bounded once it has a function.
+        let with = self.confinement(0, u64::MAX >> 1);
+        let plan = started(&root, self.keeper.users().privileged(), &with, &program);
+        let [socket, stdout, stderr] = lines.far();
+        let fds = [socket, stdout, stderr, far.as_fd()];
+        let process = self.keeper.spawn(&plan, lines.near.as_fd(), &fds)?;
+        drop((lines.far, far));
+        await_ready(lines.near.as_fd())?;
+        Ok(Fork {
+            process,
+            socket: lines.near,
+            frames: Some(frames),
+            stdout: lines.stdout.0,
+            stderr: lines.stderr.0,
+        })
+    }
+
+    /// Ends all spares and zygotes, and removes the groups: the node stops.
+    pub(crate) fn close(&self) {
+        *self.forest() = Forest::default();
+        for nursery in [&self.native, &self.nodejs] {
+            nursery.spares().clear();
+        }
+        self.groups.close();
+    }
+}
+
+fn best(nurseries: &[Arc<Nursery>], packages: &[Package]) -> Arc<Nursery> {
+    let names: BTreeSet<&str> = packages.iter().map(|package| package.name.as_str()).collect();
+    let fitting = nurseries.iter().filter_map(|nursery| {
+        let has = nursery.zygote()?.has();
+        has.is_subset(&names).then_some((has.len(), nursery))
+    });
+    let best = fitting.max_by_key(|(count, _)| *count);
+    Arc::clone(best.map_or(&nurseries[0], |(_, nursery)| nursery))
+}
+
+/// What every program's environment has.
+fn base_env() -> Vec<(String, String)> {
+    [
+        ("PATH", "/usr/local/bin:/usr/bin:/bin:/opt/bin"),
+        ("LANG", "C.UTF-8"),
+        ("TZ", ":UTC"),
+        ("HOME", "/tmp"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into()
+}
+
+fn write_runtime(folder: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let files: [(&str, &[u8]); 3] = [
+        ("bootstrap.py", BOOTSTRAP_PY.as_bytes()),
+        ("bootstrap.mjs", BOOTSTRAP_MJS.as_bytes()),
+        ("enter.so", ENTER),
+    ];
+    files
+        .into_iter()
+        .try_for_each(|(name, content)| std::fs::write(folder.join(name), content))
+}
+
+/// The environment that every guest has, whatever its manifest says.
+pub(crate) fn guest_env() -> Vec<(String, String)> {
+    base_env()
+}

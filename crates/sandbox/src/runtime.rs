@@ -1,0 +1,177 @@
+//! The runtime that the node holds.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fractus_func::{
+    CompileError, Description, LoadError, Manifest, Memory, Program, Runtime,
+};
+use thiserror::Error;
+
+use crate::code::{Library, Prepared};
+use crate::fleet::Fleet;
+use crate::function::{Function, Loaded, grow};
+use crate::keeper::SpawnError;
+use crate::machine::Machine;
+use crate::packages::Python;
+use crate::zygote::Package;
+
+/// What the runtime needs of its node.
+#[derive(Debug)]
+pub struct SandboxConfig {
+    /// A folder of its own.
+    pub folder: PathBuf,
+    /// The node's name, unlike that of any other node on the machine: by it a node knows what an
+    /// earlier one left behind.
+    pub name: String,
+    /// The memory that instances take.
+    pub memory: Arc<dyn Memory>,
+}
+
+/// Runs Python, Node and native programs, each instance in a sandbox of its own. Dropping it ends
+/// all instances.
+#[derive(Debug)]
+pub struct SandboxRuntime {
+    library: Arc<Library>,
+    fleet: Arc<Fleet>,
+    fingerprint: String,
+    threads: Option<tokio::runtime::Runtime>,
+}
+
+/// Native functions cannot run on this machine.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The folder cannot be used.
+    #[error("cannot use {}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A thread could not be started.
+    #[error("cannot start the threads of native functions")]
+    Threads(#[source] std::io::Error),
+    /// The keeper of sandboxes could not be started.
+    #[error("no sandboxes can be made here")]
+    Machine(#[source] Machinery),
+}
+
+/// What failed when the runtime started.
+#[derive(Debug, Error)]
+#[error(transparent)]
+pub struct Machinery(SpawnError);
+
+/// How native functions are kept apart on this machine, for people.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// Waiting instances, and how many of them are frozen.
+    pub idle: (usize, usize),
+}
+
+impl SandboxRuntime {
+    /// Starts the runtime, and ends what an earlier node of the same name left behind.
+    pub fn start(config: SandboxConfig) -> Result<Self, StartError> {
+        let SandboxConfig {
+            folder,
+            name,
+            memory,
+        } = config;
+        let threads = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("sandbox")
+            .enable_all()
+            .build()
+            .map_err(StartError::Threads)?;
+        let handle = threads.handle().clone();
+        let machine = Machine::start(&folder, &name, handle)
+            .map_err(|error| StartError::Machine(Machinery(error)))?;
+        let python = machine.python.as_ref();
+        let python = python.and_then(|python| Python::probe(&python.program).ok());
+        let tag = python.as_ref().map_or("", |python| python.tag.as_str());
+        let fingerprint = format!("native-1-{tag}");
+        let library = Library::open(&folder, python).map_err(|source| StartError::Folder {
+            path: folder,
+            source,
+        })?;
+        Ok(Self {
+            library,
+            fleet: Fleet::new(machine, memory),
+            fingerprint,
+            threads: Some(threads),
+        })
+    }
+
+    /// How it stands.
+    pub fn standing(&self) -> Standing {
+        Standing {
+            idle: self.fleet.counts(),
+        }
+    }
+
+    fn packages(&self, prepared: &Prepared) -> Vec<Package> {
+        let package = |package: &crate::packages::Package| Package {
+            name: package.folder.clone(),
+            folder: self.library.package_folder(&package.folder),
+            modules: package.modules.clone(),
+        };
+        prepared.packages.iter().map(package).collect()
+    }
+}
+
+impl Runtime for SandboxRuntime {
+    fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    fn compile(&self, artifact: &[u8]) -> Result<Vec<u8>, CompileError> {
+        let prepared = self.library.prepare(artifact)?;
+        // Imports are paid before the first call.
+        let machine = self.fleet.machine();
+        grow(machine, &self.packages(&prepared), prepared.modules.clone());
+        Ok(prepared.to_bytes())
+    }
+
+    fn describe(&self, compiled: &Path, manifest: &Manifest) -> Result<Description, CompileError> {
+        let prepared = Prepared::read(compiled)
+            .map_err(|error| CompileError::Archive(error.to_string()))?;
+        Ok(Description {
+            runtime: prepared.kind_for(manifest)?,
+            packages: prepared.packages.len(),
+        })
+    }
+
+    fn load(&self, compiled: &Path, manifest: &Manifest) -> Result<Arc<dyn Program>, LoadError> {
+        let failed = |reason: String| LoadError {
+            path: compiled.display().to_string(),
+            reason,
+        };
+        let prepared = Prepared::read(compiled)?;
+        let kind = prepared.kind_for(manifest).map_err(|e| failed(e.to_string()))?;
+        let lease = self.library.lease(&prepared).map_err(|e| failed(e.to_string()))?;
+        let packages = self.packages(&prepared);
+        let function = Arc::new(Function::new(&self.fleet, kind, manifest, lease, packages));
+        function.warm_up(prepared.modules);
+        function.provision();
+        Ok(Arc::new(Loaded(function)))
+    }
+
+    fn forget(&self, compiled: &Path) {
+        self.library.forget(compiled);
+    }
+
+    fn retain(&self, compiled: &[PathBuf]) {
+        self.library.retain(compiled);
+    }
+}
+
+impl Drop for SandboxRuntime {
+    fn drop(&mut self) {
+        self.fleet.clear();
+        self.fleet.machine().close();
+        if let Some(threads) = self.threads.take() {
+            threads.shutdown_background();
+        }
+    }
+}

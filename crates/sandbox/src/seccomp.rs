@@ -1,0 +1,183 @@
+//! Which system calls a function may make: an allow-list. What is not on it answers EPERM, or
+//! ENOSYS where programs then fall back to something older.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch,
+};
+
+/// System calls that exist on every architecture we run on. In groups: files, memory, processes,
+/// signals and time, descriptors and events, sockets.
+#[rustfmt::skip]
+const ALLOWED: &[i64] = &[
+    libc::SYS_openat, libc::SYS_openat2, libc::SYS_close, libc::SYS_close_range, libc::SYS_read,
+    libc::SYS_write, libc::SYS_readv, libc::SYS_writev, libc::SYS_pread64, libc::SYS_pwrite64,
+    libc::SYS_preadv, libc::SYS_pwritev, libc::SYS_preadv2, libc::SYS_pwritev2, libc::SYS_lseek,
+    libc::SYS_fstat, libc::SYS_newfstatat, libc::SYS_statx, libc::SYS_statfs, libc::SYS_fstatfs,
+    libc::SYS_faccessat, libc::SYS_faccessat2, libc::SYS_readlinkat, libc::SYS_getdents64,
+    libc::SYS_getcwd, libc::SYS_chdir, libc::SYS_fchdir, libc::SYS_mkdirat, libc::SYS_unlinkat,
+    libc::SYS_renameat, libc::SYS_renameat2, libc::SYS_linkat, libc::SYS_symlinkat,
+    libc::SYS_fchmod, libc::SYS_fchmodat, libc::SYS_fchown, libc::SYS_fchownat,
+    libc::SYS_truncate, libc::SYS_ftruncate, libc::SYS_fallocate, libc::SYS_fadvise64,
+    libc::SYS_fsync, libc::SYS_fdatasync, libc::SYS_sync_file_range, libc::SYS_flock,
+    libc::SYS_utimensat, libc::SYS_umask, libc::SYS_copy_file_range, libc::SYS_sendfile,
+    libc::SYS_splice, libc::SYS_tee, libc::SYS_vmsplice, libc::SYS_readahead,
+    libc::SYS_getxattr, libc::SYS_lgetxattr, libc::SYS_fgetxattr, libc::SYS_listxattr,
+    libc::SYS_llistxattr, libc::SYS_flistxattr, libc::SYS_setxattr, libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr, libc::SYS_removexattr, libc::SYS_lremovexattr, libc::SYS_fremovexattr,
+    libc::SYS_inotify_init1, libc::SYS_inotify_add_watch, libc::SYS_inotify_rm_watch,
+    libc::SYS_mknodat, libc::SYS_io_setup, libc::SYS_io_submit, libc::SYS_io_getevents,
+    libc::SYS_io_destroy, libc::SYS_io_cancel,
+
+    libc::SYS_brk, libc::SYS_mmap, libc::SYS_munmap, libc::SYS_mremap, libc::SYS_mprotect,
+    libc::SYS_madvise, libc::SYS_msync, libc::SYS_mincore, libc::SYS_mlock, libc::SYS_mlock2,
+    libc::SYS_munlock, libc::SYS_mlockall, libc::SYS_munlockall, libc::SYS_membarrier,
+    libc::SYS_memfd_create, libc::SYS_mbind, libc::SYS_get_mempolicy, libc::SYS_set_mempolicy,
+    libc::SYS_pkey_alloc, libc::SYS_pkey_free, libc::SYS_pkey_mprotect, libc::SYS_shmget,
+    libc::SYS_shmat, libc::SYS_shmctl, libc::SYS_shmdt, libc::SYS_semget, libc::SYS_semop,
+    libc::SYS_semctl, libc::SYS_semtimedop, libc::SYS_msgget, libc::SYS_msgsnd, libc::SYS_msgrcv,
+    libc::SYS_msgctl, libc::SYS_mq_open, libc::SYS_mq_unlink, libc::SYS_mq_timedsend,
+    libc::SYS_mq_timedreceive, libc::SYS_mq_notify, libc::SYS_mq_getsetattr,
+
+    libc::SYS_execve, libc::SYS_execveat, libc::SYS_exit, libc::SYS_exit_group, libc::SYS_wait4,
+    libc::SYS_waitid, libc::SYS_getpid, libc::SYS_getppid, libc::SYS_gettid, libc::SYS_getpgid,
+    libc::SYS_setpgid, libc::SYS_getsid, libc::SYS_setsid, libc::SYS_getuid, libc::SYS_geteuid,
+    libc::SYS_getgid, libc::SYS_getegid, libc::SYS_getresuid, libc::SYS_getresgid,
+    libc::SYS_getgroups, libc::SYS_setuid, libc::SYS_setgid, libc::SYS_setreuid,
+    libc::SYS_setregid, libc::SYS_setresuid, libc::SYS_setresgid, libc::SYS_setgroups,
+    libc::SYS_setfsuid, libc::SYS_setfsgid, libc::SYS_capget, libc::SYS_capset, libc::SYS_prctl,
+    libc::SYS_prlimit64, libc::SYS_getrlimit, libc::SYS_setrlimit, libc::SYS_getrusage,
+    libc::SYS_getpriority, libc::SYS_setpriority, libc::SYS_ioprio_get, libc::SYS_ioprio_set,
+    libc::SYS_sched_yield, libc::SYS_sched_getaffinity, libc::SYS_sched_setaffinity,
+    libc::SYS_sched_getparam, libc::SYS_sched_setparam, libc::SYS_sched_getscheduler,
+    libc::SYS_sched_setscheduler, libc::SYS_sched_get_priority_max,
+    libc::SYS_sched_get_priority_min, libc::SYS_sched_rr_get_interval, libc::SYS_sched_getattr,
+    libc::SYS_sched_setattr, libc::SYS_getcpu, libc::SYS_set_tid_address,
+    libc::SYS_set_robust_list, libc::SYS_get_robust_list, libc::SYS_futex, libc::SYS_rseq,
+    libc::SYS_uname, libc::SYS_sysinfo, libc::SYS_times, libc::SYS_getrandom, libc::SYS_seccomp,
+    libc::SYS_landlock_create_ruleset, libc::SYS_landlock_add_rule,
+    libc::SYS_landlock_restrict_self, libc::SYS_pidfd_open, libc::SYS_pidfd_send_signal,
+    libc::SYS_restart_syscall,
+
+    libc::SYS_rt_sigaction, libc::SYS_rt_sigprocmask, libc::SYS_rt_sigpending,
+    libc::SYS_rt_sigqueueinfo, libc::SYS_rt_sigreturn, libc::SYS_rt_sigsuspend,
+    libc::SYS_rt_sigtimedwait, libc::SYS_rt_tgsigqueueinfo, libc::SYS_sigaltstack,
+    libc::SYS_kill, libc::SYS_tkill, libc::SYS_tgkill, libc::SYS_signalfd4, libc::SYS_nanosleep,
+    libc::SYS_clock_nanosleep, libc::SYS_clock_gettime, libc::SYS_clock_getres,
+    libc::SYS_gettimeofday, libc::SYS_getitimer, libc::SYS_setitimer, libc::SYS_timer_create,
+    libc::SYS_timer_settime, libc::SYS_timer_gettime, libc::SYS_timer_getoverrun,
+    libc::SYS_timer_delete, libc::SYS_timerfd_create, libc::SYS_timerfd_settime,
+    libc::SYS_timerfd_gettime,
+
+    libc::SYS_dup, libc::SYS_dup3, libc::SYS_fcntl, libc::SYS_ioctl, libc::SYS_pipe2,
+    libc::SYS_eventfd2, libc::SYS_epoll_create1, libc::SYS_epoll_ctl, libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2, libc::SYS_ppoll, libc::SYS_pselect6,
+
+    libc::SYS_socketpair, libc::SYS_bind, libc::SYS_listen, libc::SYS_accept, libc::SYS_accept4,
+    libc::SYS_connect, libc::SYS_getsockname, libc::SYS_getpeername, libc::SYS_getsockopt,
+    libc::SYS_setsockopt, libc::SYS_shutdown, libc::SYS_sendto, libc::SYS_sendmsg,
+    libc::SYS_sendmmsg, libc::SYS_recvfrom, libc::SYS_recvmsg, libc::SYS_recvmmsg,
+];
+
+/// Older names of some of the above, which only this architecture has.
+#[cfg(target_arch = "x86_64")]
+#[rustfmt::skip]
+const ALLOWED_HERE: &[i64] = &[
+    libc::SYS_open, libc::SYS_creat, libc::SYS_stat, libc::SYS_lstat, libc::SYS_access,
+    libc::SYS_readlink, libc::SYS_getdents, libc::SYS_mkdir, libc::SYS_rmdir, libc::SYS_unlink,
+    libc::SYS_rename, libc::SYS_link, libc::SYS_symlink, libc::SYS_chmod, libc::SYS_chown,
+    libc::SYS_lchown, libc::SYS_utime, libc::SYS_utimes, libc::SYS_futimesat, libc::SYS_mknod,
+    libc::SYS_inotify_init, libc::SYS_fork, libc::SYS_vfork, libc::SYS_getpgrp, libc::SYS_pause,
+    libc::SYS_alarm, libc::SYS_time, libc::SYS_dup2, libc::SYS_pipe, libc::SYS_eventfd,
+    libc::SYS_signalfd, libc::SYS_epoll_create, libc::SYS_epoll_wait, libc::SYS_poll,
+    libc::SYS_select, libc::SYS_arch_prctl,
+];
+
+#[cfg(not(target_arch = "x86_64"))]
+const ALLOWED_HERE: &[i64] = &[];
+
+/// Asked for by runtimes that do without when it is not there.
+const ABSENT: &[i64] = &[
+    // Its flags lie in memory, where a filter cannot look; the C library falls back to clone.
+    libc::SYS_clone3,
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_userfaultfd,
+    libc::SYS_memfd_secret,
+];
+
+/// All flags of clone that make a namespace.
+const CLONE_NEW: u64 = 0x7e02_0000;
+
+fn condition(index: u8, operation: SeccompCmpOp, value: u64) -> SeccompCondition {
+    // Linux reads these arguments as 32 bits wide.
+    SeccompCondition::new(index, SeccompCmpArgLen::Dword, operation, value)
+        .expect("system calls have six arguments")
+}
+
+fn rule(conditions: Vec<SeccompCondition>) -> SeccompRule {
+    SeccompRule::new(conditions).expect("it has a condition")
+}
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+fn filter(rules: Rules, otherwise: SeccompAction, matched: SeccompAction) -> Vec<u8> {
+    let arch = TargetArch::try_from(std::env::consts::ARCH).expect("an architecture we build for");
+    let filter = SeccompFilter::new(rules, otherwise, matched, arch).expect("two actions");
+    let program: BpfProgram = filter.try_into().expect("short enough for the kernel");
+    let instruction = |i: seccompiler::sock_filter| {
+        let mut bytes = [0; 8];
+        bytes[..2].copy_from_slice(&i.code.to_ne_bytes());
+        bytes[2] = i.jt;
+        bytes[3] = i.jf;
+        bytes[4..].copy_from_slice(&i.k.to_ne_bytes());
+        bytes
+    };
+    program.into_iter().flat_map(instruction).collect()
+}
+
+/// The filters in the order in which they are put on, as `struct sock_filter` each.
+pub(crate) fn filters() -> [Vec<u8>; 2] {
+    let mut rules: Rules = ALLOWED
+        .iter()
+        .chain(ALLOWED_HERE)
+        .map(|number| (*number, Vec::new()))
+        .collect();
+    let absent = ABSENT.iter().map(|number| (*number, Vec::new())).collect();
+    // The first filter passes on what the second decides.
+    rules.extend(ABSENT.iter().map(|number| (*number, Vec::new())));
+    let no_namespace = condition(0, SeccompCmpOp::MaskedEq(CLONE_NEW), 0);
+    rules.insert(libc::SYS_clone, vec![rule(vec![no_namespace])]);
+    let families = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6];
+    let families = families.map(|f| condition(0, SeccompCmpOp::Eq, f.cast_unsigned().into()));
+    let mut sockets: Vec<_> = families.into_iter().map(|c| rule(vec![c])).collect();
+    // Routes and addresses of its own network; nothing else that listens to netlink.
+    sockets.push(rule(vec![
+        condition(0, SeccompCmpOp::Eq, libc::AF_NETLINK.cast_unsigned().into()),
+        condition(2, SeccompCmpOp::Eq, 0),
+    ]));
+    rules.insert(libc::SYS_socket, sockets);
+    let personalities = [0, 0xffff_ffff].map(|p| rule(vec![condition(0, SeccompCmpOp::Eq, p)]));
+    rules.insert(libc::SYS_personality, personalities.to_vec());
+    let errno = |number: i32| SeccompAction::Errno(number.cast_unsigned());
+    [
+        filter(rules, errno(libc::EPERM), SeccompAction::Allow),
+        filter(absent, SeccompAction::Allow, errno(libc::ENOSYS)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::filters;
+
+    #[test]
+    fn filters_are_whole_and_within_the_kernels_bound() {
+        for filter in filters() {
+            assert_eq!(filter.len() % 8, 0);
+            assert!((2..4096).contains(&(filter.len() / 8)), "{}", filter.len());
+        }
+    }
+}
