@@ -7,7 +7,9 @@
 //! Start at [`Manifest`] (what a user writes), then [`Runtime`] and [`Call`] (what runs it), then
 //! [`Pool`] (what bounds it).
 
+mod kind;
 pub mod limits;
+mod lines;
 mod manifest;
 mod name;
 mod pool;
@@ -16,13 +18,15 @@ mod route;
 mod runtime;
 mod usage;
 
-pub use manifest::{Access, Limits, Manifest, ManifestError, RouteSpec};
+pub use kind::{BOOTSTRAP, RuntimeKind, RuntimeKindError};
+pub use lines::Lines;
+pub use manifest::{Access, Instances, Limits, Manifest, ManifestError, Payload, RouteSpec};
 pub use name::{FunctionName, NameError};
 pub use pool::{Admission, Pool, Ticket};
 pub use request_id::RequestId;
 pub use route::{RouteTable, RouteTableError};
 pub use runtime::{
-    Body, BodyError, BoxFuture, Call, CallError, CompileError, Host, LoadError, LogStream,
-    OutboundError, Program, Report, Runtime,
+    Body, BodyError, BoxFuture, Call, CallError, CompileError, Description, Host, LoadError,
+    LogStream, Memory, OutboundError, Program, Report, Runtime, Tunnel,
 };
 pub use usage::{Counters, Outcome, UsageRecord};

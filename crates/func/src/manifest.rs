@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::limits::{
-    ACCESS_MAX, BODY_MAX_MB, CONCURRENCY_DEFAULT, CONCURRENCY_MAX, ENV_MAX, MANIFEST_MAX,
-    MEMORY_DEFAULT_MB, MEMORY_MAX_MB, REQUEST_DEFAULT_MB, RESPONSE_DEFAULT_MB, ROUTE_PATH_MAX,
-    ROUTES_MAX, TIMEOUT_DEFAULT_MS, TIMEOUT_MAX_MS,
+    ACCESS_MAX, BODY_MAX_MB, CONCURRENCY_DEFAULT, CONCURRENCY_MAX, ENV_MAX, HANDLER_MAX,
+    IDLE_DEFAULT_S, IDLE_MAX_S, MANIFEST_MAX, MEMORY_DEFAULT_MB, MEMORY_MAX_MB, REQUEST_DEFAULT_MB,
+    RESPONSE_DEFAULT_MB, ROUTE_PATH_MAX, ROUTES_MAX, TIMEOUT_DEFAULT_MS, TIMEOUT_MAX_MS,
+    TMP_DEFAULT_MB, TMP_MAX_MB, WASM_MEMORY_MAX_MB,
 };
-use crate::{FunctionName, NameError};
+use crate::{FunctionName, NameError, RuntimeKind};
 
 /// A function's manifest, checked. Also the form in which a version's settings travel and are
 /// stored as JSON, so fields are only ever added, with defaults.
@@ -26,6 +27,21 @@ pub struct Manifest {
     /// The artifact, relative to the manifest's folder. None: what the build makes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact: Option<String>,
+    /// What runs it. None: told from the artifact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<RuntimeKind>,
+    /// What is called, as `module.function`; the module may lie in folders, as in
+    /// `src/app.handler`. None: found by the names that are usual. Not for WebAssembly, which
+    /// exports its handler.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handler: Option<String>,
+    /// The form in which an HTTP request reaches a handler that takes events. None:
+    /// [`Payload::Raw`] for an `f(event)`, else [`Payload::Http`]. Not for WebAssembly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Payload>,
+    /// How many instances are kept, and how long.
+    #[serde(default)]
+    pub instances: Instances,
     /// What a call may use.
     #[serde(default)]
     pub limits: Limits,
@@ -40,12 +56,45 @@ pub struct Manifest {
     pub routes: Vec<RouteSpec>,
 }
 
+/// The form in which an HTTP request reaches a handler that takes events, and its answer leaves.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Payload {
+    /// The event is the whole request and the answer a whole response, as in payload format 2.0 of
+    /// AWS Lambda's function URLs.
+    Http,
+    /// The event is the request's body, which is JSON, and the answer's body is what the handler
+    /// returned, as JSON.
+    Raw,
+}
+
+/// How many instances of a function are kept, and how long.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Instances {
+    /// Instances that are ready before they are called; at most `limits.concurrency`.
+    pub provisioned: u32,
+    /// How long an idle instance is kept, in seconds; 0 for a fresh one for every call.
+    pub idle_s: u32,
+}
+
+impl Default for Instances {
+    fn default() -> Self {
+        Self {
+            provisioned: 0,
+            idle_s: IDLE_DEFAULT_S,
+        }
+    }
+}
+
 /// What one call of a function may use.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Linear memory of an instance, in MiB.
+    /// Memory of an instance, in MiB.
     pub memory_mb: u32,
+    /// Size of an instance's `/tmp`, in MiB; WebAssembly has none.
+    pub tmp_mb: u32,
     /// Wall time, in seconds; fractions allowed.
     pub timeout_s: f64,
     /// CPU time, in seconds; defaults to the wall time.
@@ -64,6 +113,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             memory_mb: MEMORY_DEFAULT_MB,
+            tmp_mb: TMP_DEFAULT_MB,
             timeout_s: TIMEOUT_DEFAULT_MS as f64 / 1000.0,
             cpu_s: None,
             request_mb: REQUEST_DEFAULT_MB,
@@ -74,9 +124,14 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Linear memory in bytes.
+    /// Memory in bytes.
     pub fn memory_bytes(&self) -> usize {
         (self.memory_mb as usize) << 20
+    }
+
+    /// Size of `/tmp` in bytes.
+    pub fn tmp_bytes(&self) -> u64 {
+        u64::from(self.tmp_mb) << 20
     }
 
     /// Wall time in microseconds.
@@ -103,7 +158,7 @@ impl Limits {
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "checked to be at most 900 s; `as` saturates"
+    reason = "checked to be at most a week; `as` saturates"
 )]
 fn micros(seconds: f64) -> u64 {
     (seconds * 1e6) as u64
@@ -160,6 +215,24 @@ pub enum ManifestError {
     /// An environment variable that cannot be one, or too many of them.
     #[error("env: {0}")]
     Env(String),
+    /// A handler that cannot be one.
+    #[error("handler: `{handler}` {why}")]
+    Handler {
+        /// What was written.
+        handler: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Something that the function's runtime does not have.
+    #[error("{field} is not for {runtime} functions: {why}")]
+    Unfit {
+        /// Where it stands.
+        field: &'static str,
+        /// What runs the function.
+        runtime: RuntimeKind,
+        /// Why it makes no sense there.
+        why: &'static str,
+    },
     /// An access right that cannot be one.
     #[error("access.{field}: `{entry}` {why}")]
     Access {
@@ -187,6 +260,10 @@ impl Manifest {
             name,
             build: None,
             artifact: None,
+            runtime: None,
+            handler: None,
+            payload: None,
+            instances: Instances::default(),
             limits: Limits::default(),
             env: BTreeMap::new(),
             access: Access::default(),
@@ -208,12 +285,44 @@ impl Manifest {
     /// Checks every field; whoever takes a manifest from outside calls it before using one.
     pub fn check(&self) -> Result<(), ManifestError> {
         self.limits.check()?;
+        self.instances.check(self.limits.concurrency)?;
+        self.handler.as_deref().map_or(Ok(()), check_handler)?;
+        self.runtime.map_or(Ok(()), |kind| self.check_for(kind))?;
         check_env(&self.env)?;
         self.access.check()?;
         if self.routes.len() > ROUTES_MAX {
             return Err(out_of_range("routes", 0, ROUTES_MAX, self.routes.len()));
         }
         self.routes.iter().try_for_each(RouteSpec::check)
+    }
+
+    /// Checks what hangs on the runtime; to be called when the artifact has told it.
+    pub fn check_for(&self, runtime: RuntimeKind) -> Result<(), ManifestError> {
+        let unfit = |field, why| {
+            Err(ManifestError::Unfit {
+                field,
+                runtime,
+                why,
+            })
+        };
+        match runtime {
+            RuntimeKind::Python3 | RuntimeKind::NodeJs | RuntimeKind::Provided => Ok(()),
+            RuntimeKind::Wasm => {
+                let memory = self.limits.memory_mb;
+                check_range("limits.memory_mb", (1, WASM_MEMORY_MAX_MB), memory)?;
+                if self.handler.is_some() {
+                    return unfit("handler", "a component exports its handler");
+                }
+                if self.payload.is_some() {
+                    return unfit("payload", "a component gets the request itself");
+                }
+                if self.instances.provisioned > 0 {
+                    let why = "every call has an instance of its own, made in microseconds";
+                    return unfit("instances.provisioned", why);
+                }
+                Ok(())
+            }
+        }
     }
 }
 
@@ -244,16 +353,45 @@ fn check_range<T: PartialOrd + ToString + Copy>(
 }
 
 impl Limits {
-    #[expect(clippy::cast_precision_loss, reason = "900 s")]
+    #[expect(clippy::cast_precision_loss, reason = "a week")]
     fn check(&self) -> Result<(), ManifestError> {
         let seconds = (0.001, TIMEOUT_MAX_MS as f64 / 1000.0);
         check_range("limits.memory_mb", (1, MEMORY_MAX_MB), self.memory_mb)?;
+        check_range("limits.tmp_mb", (0, TMP_MAX_MB), self.tmp_mb)?;
         check_range("limits.timeout_s", seconds, self.timeout_s)?;
         check_range("limits.cpu_s", seconds, self.cpu_s.unwrap_or(seconds.1))?;
         check_range("limits.request_mb", (0, BODY_MAX_MB), self.request_mb)?;
         check_range("limits.response_mb", (0, BODY_MAX_MB), self.response_mb)?;
         check_range("limits.concurrency", (1, CONCURRENCY_MAX), self.concurrency)
     }
+}
+
+impl Instances {
+    fn check(self, concurrency: u32) -> Result<(), ManifestError> {
+        let most = (0, concurrency);
+        check_range("instances.provisioned", most, self.provisioned)?;
+        check_range("instances.idle_s", (0, IDLE_MAX_S), self.idle_s)
+    }
+}
+
+fn check_handler(handler: &str) -> Result<(), ManifestError> {
+    let why = match () {
+        () if handler.is_empty() => "is empty: write `module.function`",
+        () if handler.len() > HANDLER_MAX => "is longer than 256 bytes",
+        () if handler.contains(|c: char| c.is_control()) => "holds a control character",
+        () if handler.contains("..") || handler.starts_with('/') => {
+            "leaves the function's own folder: write `module.function`"
+        }
+        () => return Ok(()),
+    };
+    let shown = handler
+        .chars()
+        .take(HANDLER_MAX)
+        .flat_map(char::escape_default);
+    Err(ManifestError::Handler {
+        handler: shown.collect(),
+        why,
+    })
 }
 
 fn check_env(env: &BTreeMap<String, String>) -> Result<(), ManifestError> {

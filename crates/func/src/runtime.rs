@@ -3,8 +3,10 @@
 //! A [`Runtime`] compiles artifacts and loads [`Program`]s; a [`Program`] answers [`Call`]s; a
 //! [`Host`] is all that a running function can reach of the node.
 
+use std::any::Any;
 use std::fmt;
-use std::path::Path;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -12,7 +14,7 @@ use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use thiserror::Error;
 
-use crate::{FunctionName, Limits, Outcome, RequestId};
+use crate::{FunctionName, Limits, Manifest, ManifestError, Outcome, RequestId, RuntimeKind};
 
 /// A future that may move between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -58,11 +60,33 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     fn fingerprint(&self) -> &str;
 
     /// Checks an artifact and compiles it for [`Runtime::load`]. Takes long; call it at deploy.
+    /// Besides what it returns, it may leave files in a place of the runtime's own.
     fn compile(&self, artifact: &[u8]) -> Result<Vec<u8>, CompileError>;
 
+    /// Tells what [`Runtime::compile`] made, and checks that it and a manifest go together. Quick;
+    /// called at deploy, before the version is written down.
+    fn describe(&self, compiled: &Path, manifest: &Manifest) -> Result<Description, CompileError>;
+
     /// Loads what [`Runtime::compile`] returned under the same fingerprint from a file that nobody
-    /// else can write.
-    fn load(&self, compiled: &Path) -> Result<Arc<dyn Program>, LoadError>;
+    /// else can write, for a function with this manifest.
+    fn load(&self, compiled: &Path, manifest: &Manifest) -> Result<Arc<dyn Program>, LoadError>;
+
+    /// Gives up what [`Runtime::compile`] left besides this file, which is removed next. Programs
+    /// that were loaded from it keep what they need.
+    fn forget(&self, _compiled: &Path) {}
+
+    /// Gives up what [`Runtime::compile`] left for all files but these; called once at start, so
+    /// that nothing stays behind of compilations that were cut off.
+    fn retain(&self, _compiled: &[PathBuf]) {}
+}
+
+/// What an artifact was compiled to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Description {
+    /// What runs it.
+    pub runtime: RuntimeKind,
+    /// Packages that it shares with other functions.
+    pub packages: usize,
 }
 
 /// A loaded function, ready to be called many times at once.
@@ -92,6 +116,10 @@ pub trait Host: fmt::Debug + Send + Sync {
         request: http::Request<Body>,
     ) -> BoxFuture<'static, Result<http::Response<Body>, OutboundError>>;
 
+    /// Connects to where the guest's manifest lets it, for bytes that the node does not look into.
+    /// `authority` is a host with a port, or the port is 443.
+    fn connect(&self, authority: &str) -> BoxFuture<'static, Result<Tunnel, OutboundError>>;
+
     /// Takes a line that the guest wrote, without its line end.
     fn log(&self, id: RequestId, stream: LogStream, line: &str);
 
@@ -104,6 +132,25 @@ pub trait Host: fmt::Debug + Send + Sync {
 
     /// Takes the report of a call that has ended.
     fn finished(&self, report: Report);
+}
+
+/// A connection of a guest's to somewhere outside.
+#[derive(Debug)]
+pub struct Tunnel {
+    /// A connected TCP socket, whose reads and writes return at once.
+    pub socket: OwnedFd,
+    /// The place that the connection takes up, given back when this is dropped: whoever uses the
+    /// socket keeps it for as long.
+    pub place: Box<dyn Any + Send + Sync>,
+}
+
+/// The node's memory for guests that outlive a call.
+pub trait Memory: fmt::Debug + Send + Sync {
+    /// Takes `bytes`, if so many are left.
+    fn reserve(&self, bytes: usize) -> bool;
+
+    /// Gives back what was taken.
+    fn release(&self, bytes: usize);
 }
 
 /// One call of a function.
@@ -154,7 +201,7 @@ pub struct Report {
 #[derive(Debug, Error)]
 pub enum CompileError {
     /// Neither a WebAssembly module nor a component.
-    #[error("not WebAssembly: the file does not start with \\0asm")]
+    #[error("not WebAssembly, nor a zip archive: the file starts with neither \\0asm nor PK")]
     NotWasm,
     /// A core module where a component is needed.
     #[error(
@@ -177,6 +224,37 @@ pub enum CompileError {
         /// The exports it does have.
         exports: String,
     },
+    /// An archive that cannot be unpacked or holds no function; the message says what to change.
+    #[error("the archive cannot be used: {0}")]
+    Archive(String),
+    /// Packages that could not be installed; the message is the installer's.
+    #[error("the packages of requirements.txt cannot be installed: {0}")]
+    Packages(String),
+    /// The manifest names a runtime that the artifact is not made for.
+    #[error("the manifest says `runtime = \"{wanted}\"`, but the artifact is {found}")]
+    OtherRuntime {
+        /// What the manifest says.
+        wanted: RuntimeKind,
+        /// What the artifact can be run by, in words.
+        found: String,
+    },
+    /// The manifest asks for what the artifact's runtime does not have.
+    #[error("the manifest does not suit the artifact")]
+    Unfit(#[source] ManifestError),
+    /// Functions of this kind cannot be run on this machine; the message says why.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The disk failed or is full; nothing is wrong with the artifact.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 /// A compiled artifact that cannot be loaded.
@@ -197,6 +275,19 @@ pub struct CallError {
     pub outcome: Outcome,
     /// What happened, for the caller; holds nothing of the guest's memory or environment.
     pub message: String,
+    /// The guest's own name for it, such as `ValueError`, where it has one.
+    pub kind: Option<String>,
+}
+
+impl CallError {
+    /// One that the guest has no name for.
+    pub fn new(outcome: Outcome, message: impl Into<String>) -> Self {
+        Self {
+            outcome,
+            message: message.into(),
+            kind: None,
+        }
+    }
 }
 
 /// An outgoing request that was not made or not answered.

@@ -34,6 +34,12 @@ pub enum Outcome {
     Cancelled,
     /// The node could not load or start the function.
     StartFailed,
+    /// The guest could not become ready: its handler was not found, or loading it failed.
+    InitFailed,
+    /// The guest's process ended, or broke its protocol with the node, before it had answered.
+    Exited,
+    /// The request was not what the handler takes: no JSON where it takes an event.
+    BadRequest,
 }
 
 impl Outcome {
@@ -43,7 +49,13 @@ impl Outcome {
             Self::Ok => 200,
             Self::Trap => 500,
             Self::Timeout | Self::CpuLimit => 504,
-            Self::MemoryLimit | Self::ResponseTooLarge | Self::NoResponse | Self::GuestError => 502,
+            Self::MemoryLimit
+            | Self::ResponseTooLarge
+            | Self::NoResponse
+            | Self::GuestError
+            | Self::InitFailed
+            | Self::Exited => 502,
+            Self::BadRequest => 400,
             Self::RequestTooLarge => 413,
             Self::Throttled => 429,
             Self::NodeBusy | Self::StartFailed => 503,
@@ -67,12 +79,18 @@ impl Outcome {
             Self::NodeBusy => "node-busy",
             Self::Cancelled => "cancelled",
             Self::StartFailed => "start-failed",
+            Self::InitFailed => "init-failed",
+            Self::Exited => "exited",
+            Self::BadRequest => "bad-request",
         }
     }
 
     /// Whether the function, the node or a limit is to blame rather than the caller.
     pub fn is_error(self) -> bool {
-        !matches!(self, Self::Ok | Self::Cancelled | Self::RequestTooLarge)
+        !matches!(
+            self,
+            Self::Ok | Self::Cancelled | Self::RequestTooLarge | Self::BadRequest
+        )
     }
 }
 

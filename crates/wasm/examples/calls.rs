@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use fractus_func::{
-    Body, BoxFuture, Call, FunctionName, Host, Limits, LogStream, OutboundError, Report, RequestId,
-    Runtime,
+    Body, BoxFuture, Call, FunctionName, Host, Limits, LogStream, Manifest, OutboundError, Report,
+    RequestId, Runtime, Tunnel,
 };
 use fractus_wasm::{WasmConfig, WasmRuntime};
 use http::{Request, Response};
@@ -34,6 +34,9 @@ impl Host for Quiet {
     ) -> BoxFuture<'static, Result<Response<Body>, OutboundError>> {
         Box::pin(async { Err(OutboundError::NoSuchHost("there is no network".to_owned())) })
     }
+    fn connect(&self, _authority: &str) -> BoxFuture<'static, Result<Tunnel, OutboundError>> {
+        Box::pin(async { Err(OutboundError::NoSuchHost("there is no network".to_owned())) })
+    }
     fn log(&self, _id: RequestId, _stream: LogStream, _line: &str) {}
     fn reserve_memory(&self, _bytes: usize) -> bool {
         true
@@ -49,7 +52,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let runtime = WasmRuntime::new(&WasmConfig { threads: 1 })?;
     let compiled = tempfile::NamedTempFile::new()?;
     std::fs::write(compiled.path(), runtime.compile(&std::fs::read(path)?)?)?;
-    let program = runtime.load(compiled.path())?;
+    let program = runtime.load(compiled.path(), &Manifest::named("calls".parse()?))?;
     let host: Arc<dyn Host> = Arc::new(Quiet("bench".parse()?, Limits::default()));
     let mut micros = Vec::with_capacity(calls);
     let began = Instant::now();

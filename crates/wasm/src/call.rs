@@ -11,7 +11,7 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use fractus_func::{Body, Call, CallError, Host, LogStream, Outcome, Report, RequestId};
+use fractus_func::{Body, Call, CallError, Host, Lines, LogStream, Outcome, Report, RequestId};
 use http::header::CONTENT_LENGTH;
 use http::{Request, Response};
 use http_body::Frame;
@@ -29,7 +29,7 @@ use crate::body::{RequestBody, Streaming, Written, whole};
 use crate::engine::Shared;
 use crate::limits::{HOST_CALL_BYTES_MAX, INLINE_MEMORY_MAX_MB, INLINE_TICKS, WHOLE_BODY_MAX};
 use crate::meter::Meter;
-use crate::output::Lines;
+
 use crate::state::GuestState;
 
 type Guest = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -96,10 +96,13 @@ impl Context {
             Outcome::Trap
             | Outcome::GuestError
             | Outcome::StartFailed
+            | Outcome::InitFailed
+            | Outcome::Exited
+            | Outcome::BadRequest
             | Outcome::Throttled
             | Outcome::Ok => trouble(),
         };
-        CallError { outcome, message }
+        CallError::new(outcome, message)
     }
 }
 

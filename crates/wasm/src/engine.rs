@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{JoinHandle, Thread};
 
-use fractus_func::{CompileError, LoadError, Program, Runtime};
+use fractus_func::{CompileError, Description, LoadError, Manifest, Program, Runtime, RuntimeKind};
 use thiserror::Error;
 use tokio::runtime::{Builder, Handle};
 use wasmtime::component::Linker;
@@ -143,7 +143,20 @@ impl Runtime for WasmRuntime {
         artifact::compile(&self.engine, &self.linker, artifact)
     }
 
-    fn load(&self, compiled: &Path) -> Result<Arc<dyn Program>, LoadError> {
+    fn describe(&self, _compiled: &Path, manifest: &Manifest) -> Result<Description, CompileError> {
+        let runtime = RuntimeKind::Wasm;
+        if let Some(wanted) = manifest.runtime.filter(|wanted| *wanted != runtime) {
+            let found = "a WebAssembly component".to_owned();
+            return Err(CompileError::OtherRuntime { wanted, found });
+        }
+        manifest.check_for(runtime).map_err(CompileError::Unfit)?;
+        Ok(Description {
+            runtime,
+            packages: 0,
+        })
+    }
+
+    fn load(&self, compiled: &Path, _manifest: &Manifest) -> Result<Arc<dyn Program>, LoadError> {
         let program = WasmProgram::load(&self.engine, &self.linker, &self.shared, compiled);
         match program {
             Ok(program) => Ok(Arc::new(program)),

@@ -51,7 +51,4 @@ pub(crate) const RANDOM_MAX: u64 = 64 << 10;
 /// What one call of a guest's into the host may hand over in lists and strings.
 pub(crate) const HOST_CALL_BYTES_MAX: usize = 1 << 20;
 
-/// Bytes that one call may log.
-pub(crate) const LOG_BYTES_MAX: usize = 256 << 10;
-
 const _: () = assert!(WASM_STACK < CALL_STACK);

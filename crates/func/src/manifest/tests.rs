@@ -1,6 +1,7 @@
 use fractus_stdx::ErrorChain;
 
-use super::Manifest;
+use super::{Instances, Manifest, Payload};
+use crate::RuntimeKind;
 
 fn error(text: &str) -> String {
     match Manifest::from_toml(text) {
@@ -47,6 +48,46 @@ fn a_full_manifest() {
 }
 
 #[test]
+fn a_native_manifest() {
+    let manifest = Manifest::from_toml(
+        r#"
+        name = "resize"
+        runtime = "python3"
+        handler = "src/app.handler"
+        payload = "raw"
+        [instances]
+        provisioned = 2
+        idle_s = 0
+        [limits]
+        memory_mb = 32768
+        tmp_mb = 0
+        timeout_s = 604800
+        "#,
+    )
+    .unwrap();
+    assert_eq!(manifest.runtime, Some(RuntimeKind::Python3));
+    assert_eq!(manifest.payload, Some(Payload::Raw));
+    assert_eq!(manifest.instances.provisioned, 2);
+    assert_eq!(manifest.limits.tmp_bytes(), 0);
+    assert_eq!(manifest.limits.timeout_us(), 604_800_000_000);
+    let json = serde_json::to_string(&manifest).unwrap();
+    assert_eq!(serde_json::from_str::<Manifest>(&json).unwrap(), manifest);
+    manifest.check_for(RuntimeKind::Python3).unwrap();
+    assert!(manifest.check_for(RuntimeKind::Wasm).is_err());
+}
+
+#[test]
+fn what_older_versions_stored_is_read() {
+    let json = r#"{"name":"a","limits":{"memory_mb":64,"timeout_s":10.0,"request_mb":6,
+        "response_mb":20,"concurrency":1000},"env":{},"access":{"buckets":[],"hosts":[],
+        "private_hosts":[]},"routes":[]}"#;
+    let manifest: Manifest = serde_json::from_str(json).unwrap();
+    manifest.check().unwrap();
+    assert_eq!(manifest.limits.tmp_mb, 512);
+    assert_eq!(manifest.instances, Instances::default());
+}
+
+#[test]
 fn a_name_is_enough() {
     let manifest = Manifest::from_toml("name = \"hello\"").unwrap();
     assert_eq!(manifest, Manifest::named("hello".parse().unwrap()));
@@ -61,11 +102,11 @@ fn what_is_wrong_is_named() {
         ("name = \"a\"\nmemory = 5", "unknown field `memory`"),
         (
             "name = \"a\"\n[limits]\nmemory_mb = 0",
-            "limits.memory_mb must be 1 to 4096, not 0",
+            "limits.memory_mb must be 1 to 32768, not 0",
         ),
         (
-            "name = \"a\"\n[limits]\ntimeout_s = 901",
-            "limits.timeout_s must be 0.001 to 900, not 901",
+            "name = \"a\"\n[limits]\ntimeout_s = 604801",
+            "limits.timeout_s must be 0.001 to 604800, not 604801",
         ),
         ("name = \"a\"\n[limits]\ntimeout_s = nan", "not NaN"),
         (
@@ -104,4 +145,48 @@ fn what_is_wrong_is_named() {
     assert!(error(&"#".repeat(70_000)).contains("larger than"));
     let env = format!("name = \"a\"\n[env]\nA = \"{}\"", "x".repeat(40_000));
     assert!(error(&env).contains("more than the 32768 allowed"));
+}
+
+#[test]
+fn what_is_wrong_about_native_functions_is_named() {
+    for (text, said) in [
+        (
+            "name = \"a\"\n[limits]\ntmp_mb = 10241",
+            "limits.tmp_mb must be 0 to 10240",
+        ),
+        (
+            "name = \"a\"\nruntime = \"python2\"",
+            "unknown variant `python2`",
+        ),
+        ("name = \"a\"\npayload = \"soap\"", "unknown variant `soap`"),
+        ("name = \"a\"\nhandler = \"\"", "is empty"),
+        (
+            "name = \"a\"\nhandler = \"../x.f\"",
+            "handler: `../x.f` leaves the function's own folder",
+        ),
+        ("name = \"a\"\nhandler = \"a\\u0000b\"", "control character"),
+        (
+            "name = \"a\"\n[instances]\nprovisioned = 5\n[limits]\nconcurrency = 4",
+            "instances.provisioned must be 0 to 4, not 5",
+        ),
+        (
+            "name = \"a\"\n[instances]\nidle_s = 604801",
+            "instances.idle_s must be 0 to 604800",
+        ),
+        (
+            "name = \"a\"\n[instances]\nwarm = 1",
+            "unknown field `warm`",
+        ),
+        (
+            "name = \"a\"\nruntime = \"wasm\"\n[limits]\nmemory_mb = 4097",
+            "limits.memory_mb must be 1 to 4096",
+        ),
+        (
+            "name = \"a\"\nruntime = \"wasm\"\nhandler = \"a.b\"",
+            "handler is not for wasm functions",
+        ),
+    ] {
+        let error = error(text);
+        assert!(error.contains(said), "{text:?} said: {error}");
+    }
 }

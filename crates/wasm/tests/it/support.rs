@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use fractus_func::{
-    Body, BoxFuture, Call, CallError, FunctionName, Host, Limits, LogStream, OutboundError,
-    Program, Report, RequestId, Runtime,
+    Body, BoxFuture, Call, CallError, FunctionName, Host, Limits, LogStream, Manifest,
+    OutboundError, Program, Report, RequestId, Runtime, Tunnel,
 };
 use fractus_wasm::{WasmConfig, WasmRuntime};
 use http::{Request, Response};
@@ -55,6 +55,11 @@ impl Host for TestHost {
                 }),
             }
         })
+    }
+
+    fn connect(&self, authority: &str) -> BoxFuture<'static, Result<Tunnel, OutboundError>> {
+        let name = authority.to_owned();
+        Box::pin(async { Err(OutboundError::NoSuchHost(name)) })
     }
 
     fn log(&self, _id: RequestId, stream: LogStream, line: &str) {
@@ -112,7 +117,8 @@ impl Loaded {
         let dir = tempfile::tempdir().unwrap();
         let compiled = dir.path().join("compiled");
         std::fs::write(&compiled, runtime.compile(&example(name)).unwrap()).unwrap();
-        let program = runtime.load(&compiled).unwrap();
+        let manifest = Manifest::named("a".parse().unwrap());
+        let program = runtime.load(&compiled, &manifest).unwrap();
         let (sender, reports) = mpsc::unbounded_channel();
         let host = Arc::new(TestHost {
             name: name.parse().unwrap(),
