@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use fractus_func::{
     Body, BodyError, Call, CallError, Host, Lines, LogStream, Outcome, Payload, Report, RequestId,
 };
+use fractus_lambda::limits::{ANSWER_FIELDS_MAX, ANSWER_HEAD_MAX};
 use fractus_lambda::{
     Answer, ErrorShape, Invocation, UrlContext, answer_from_json, prelude_head, raw_answer,
     raw_event, stream_response, url_event,
@@ -23,7 +24,7 @@ use crate::frame::{
 };
 use crate::function::{Function, NotReady};
 use crate::instance::{Broken, Channel, Instance, Prints, Wire, watch};
-use crate::limits::{REQUEST_AHEAD, STREAM_CHUNKS};
+use crate::limits::{ANSWER_AHEAD, FRAME_COST, REQUEST_AHEAD, STREAM_CHUNKS};
 use crate::process::Process;
 use crate::stream::{Chunks, chunks};
 use crate::sys::Exit;
@@ -131,7 +132,9 @@ fn micros(duration: Duration) -> u64 {
 
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
 }
 
 /// An error in a guest's own words.
@@ -162,6 +165,13 @@ pub(crate) async fn broken(
                 Exit::Unknown => fractus_lambda::Exit::Status(0),
             };
             shaped(otherwise, ErrorShape::exited(id, exit))
+        }
+        Broken::TooLarge => {
+            let limit = instance.answer_max();
+            shaped(
+                Outcome::ResponseTooLarge,
+                ErrorShape::response_too_large(limit),
+            )
         }
         Broken::Protocol => {
             let message = format!("RequestId: {id} Error: Runtime broke its protocol");
@@ -225,6 +235,7 @@ pub(crate) async fn answer(
         Ok(instance) => instance,
         Err(error) => return Err(visit.fail(error)),
     };
+    instance.enter(&visit.host);
     visit.measure(&mut instance);
     let timeout = Duration::from_micros(function.manifest.limits.timeout_us());
     let own = Arc::clone(&function);
@@ -232,7 +243,8 @@ pub(crate) async fn answer(
         function: &own,
         head: &head,
         deadline: Instant::now() + timeout,
-        deadline_ms: now_ms().saturating_add(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+        deadline_ms: now_ms()
+            .saturating_add(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
     };
     let late = tokio::time::sleep_until(work.deadline.into());
     let reply = tokio::select! {
@@ -253,7 +265,13 @@ pub(crate) async fn answer(
         }
         Ok(Reply::Stream(response, rest)) => {
             visit.status = Some(response.status().as_u16());
-            Ok(stream(function, instance, visit, (response, rest), work.deadline))
+            Ok(stream(
+                function,
+                instance,
+                visit,
+                (response, rest),
+                work.deadline,
+            ))
         }
         Err(error) => {
             if lives_on(&error) && !instance.is_exiting {
@@ -293,12 +311,17 @@ fn settle(function: &Arc<Function>, mut instance: Instance, visit: &Visit) {
 }
 
 fn full(bytes: Bytes) -> Body {
-    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+    Full::new(bytes)
+        .map_err(|never| match never {})
+        .boxed_unsync()
 }
 
 /// An instance that waits, or a new one.
 async fn acquire(function: &Arc<Function>, visit: &mut Visit) -> Result<Instance, CallError> {
-    if let Some(instance) = function.fleet.take(function.number) {
+    if let Some((instance, is_last)) = function.fleet.take(function.number) {
+        if is_last {
+            function.have_spare(&visit.host);
+        }
         for (stream, bytes) in function.take_printed() {
             visit.log(stream, &bytes);
         }
@@ -311,8 +334,9 @@ async fn acquire(function: &Arc<Function>, visit: &mut Visit) -> Result<Instance
         return Err(CallError::new(Outcome::Throttled, message));
     };
     visit.is_cold = true;
+    function.note_demand(&visit.host);
     let log = |stream: LogStream, bytes: &[u8]| visit.log(stream, bytes);
-    let made = function.start(reserved, &log).await;
+    let made = function.start(reserved, &log, Some(&visit.host)).await;
     match made {
         Ok((instance, at)) => {
             visit.started = Some(at);
@@ -376,7 +400,9 @@ impl Upload {
         let mut first = Bytes::new();
         let mut all = BytesMut::new();
         while first.len() + all.len() < at_least && self.has_more() {
-            let Some(data) = self.next().await? else { break };
+            let Some(data) = self.next().await? else {
+                break;
+            };
             if first.is_empty() && all.is_empty() {
                 // Most bodies come in one piece.
                 first = data;
@@ -516,7 +542,11 @@ impl Work<'_> {
                 let head = head.ok_or_else(malformed_head)?;
                 self.assemble(head, rest)
             }
-            _ => Err(malformed_head()),
+            _ => {
+                let message = format!("the runtime sent a frame of kind {}", first.kind);
+                let shape = ErrorShape::new("Runtime.InvalidFrame", message);
+                Err(shaped(Outcome::Exited, shape))
+            }
         }
     }
 
@@ -568,7 +598,10 @@ impl Work<'_> {
                 let response = stream_response(content_type.as_deref(), body);
                 let response = response.await.map_err(|e| shaped(Outcome::GuestError, e))?;
                 let (parts, body) = response.into_parts();
-                Ok(Reply::Stream(Response::from_parts(parts, ()), Rest::Body(body)))
+                Ok(Reply::Stream(
+                    Response::from_parts(parts, ()),
+                    Rest::Body(body),
+                ))
             }
             Ok(Err(shape)) => Err(shaped(Outcome::GuestError, shape)),
             Err(why) => Err(broken(&why, instance, visit.id, Outcome::Exited).await),
@@ -680,7 +713,7 @@ fn header_list(head: &Parts) -> Vec<(&str, String)> {
 fn malformed_head() -> CallError {
     shaped(
         Outcome::GuestError,
-        ErrorShape::malformed("its status or a header cannot be sent"),
+        ErrorShape::malformed("its status or a header cannot be sent, or there are too many"),
     )
 }
 
@@ -699,7 +732,10 @@ fn stream_head(head: &StreamHead) -> Option<Response<()>> {
             Some(Response::from_parts(parts, ()))
         }
         None => {
-            let kind = head.content_type.as_deref().unwrap_or("application/octet-stream");
+            let kind = head
+                .content_type
+                .as_deref()
+                .unwrap_or("application/octet-stream");
             let builder = Response::builder().header(http::header::CONTENT_TYPE, kind);
             builder.body(()).ok()
         }
@@ -708,7 +744,17 @@ fn stream_head(head: &StreamHead) -> Option<Response<()>> {
 
 fn http_head(head: &AnswerHead) -> Option<Response<()>> {
     let mut response = Response::new(());
-    *response.status_mut() = StatusCode::from_u16(head.status).ok().filter(|s| s.as_u16() >= 200)?;
+    *response.status_mut() = StatusCode::from_u16(head.status)
+        .ok()
+        .filter(|s| s.as_u16() >= 200)?;
+    let bytes: usize = head
+        .headers
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
+    if head.headers.len() > ANSWER_FIELDS_MAX || bytes > ANSWER_HEAD_MAX {
+        return None;
+    }
     for (name, value) in &head.headers {
         let name: HeaderName = name.parse().ok()?;
         if is_hop(&name) {
@@ -752,6 +798,7 @@ async fn frames(
     let Channel::Frames(socket) = channel else {
         return Err(Broken::Protocol);
     };
+    instance.is_exiting = true;
     let log = |stream: LogStream, bytes: &[u8]| visit.log(stream, bytes);
     let mut wire = Wire::open(socket, output, &log).map_err(Broken::Socket)?;
     let mut read = 0;
@@ -765,15 +812,22 @@ async fn frames(
     let first = wire.next().await?;
     let exiting = first.kind == from::ERROR && frame::is_exiting(&first.payload);
     let mut chunks = Vec::new();
+    let mut length = 0;
     let collected = loop {
         if !matches!(first.kind, from::HTTP_HEAD | from::STREAM) {
             break Collected::Whole(Bytes::new());
+        }
+        if length > ANSWER_AHEAD {
+            break Collected::Partly(std::mem::take(&mut chunks));
         }
         let Some(frame) = wire.try_next()? else {
             break Collected::Partly(std::mem::take(&mut chunks));
         };
         match frame.kind {
-            from::DATA => chunks.push(frame.payload),
+            from::DATA => {
+                length += frame.payload.len() + FRAME_COST;
+                chunks.push(frame.payload);
+            }
             from::END if chunks.len() == 1 => break Collected::Whole(chunks.remove(0)),
             from::END => break Collected::Whole(chunks.concat().into()),
             from::ERROR => break Collected::Failed(frame.payload),
@@ -783,7 +837,7 @@ async fn frames(
     wire.drain();
     drop(wire);
     visit.request_bytes = visit.request_bytes.max(read);
-    instance.is_exiting = exiting;
+    instance.is_exiting = exiting || matches!(collected, Collected::Partly(_));
     Ok((first, collected))
 }
 
@@ -954,7 +1008,12 @@ impl Pump {
                     return Err(Cut::Guest(shaped(Outcome::GuestError, shape)));
                 }
                 _ => {
-                    let error = broken(&Broken::Protocol, &self.instance, self.visit.id, Outcome::Exited);
+                    let error = broken(
+                        &Broken::Protocol,
+                        &self.instance,
+                        self.visit.id,
+                        Outcome::Exited,
+                    );
                     return Err(Cut::Guest(error.await));
                 }
             }
@@ -1004,7 +1063,12 @@ impl Pump {
                     }
                 }
                 Some(Err(BodyError::Guest(Outcome::Exited))) => {
-                    let error = broken(&Broken::Gone, &self.instance, self.visit.id, Outcome::Exited);
+                    let error = broken(
+                        &Broken::Gone,
+                        &self.instance,
+                        self.visit.id,
+                        Outcome::Exited,
+                    );
                     return Err(Cut::Guest(error.await));
                 }
                 Some(Err(_)) => return Err(Cut::Guest(self.api_error().await)),

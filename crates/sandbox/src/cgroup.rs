@@ -136,9 +136,12 @@ fn make_v2(parent: &Path, name: &str) -> Result<Trees, String> {
         .filter(|controller| there.split_whitespace().any(|has| has == *controller))
         .collect();
     if !offered.contains(&"memory") {
-        return Err(format!("{} is not given the memory controller", parent.display()));
+        return Err(format!(
+            "{} is not given the memory controller",
+            parent.display()
+        ));
     }
-    let request: String = offered.iter().map(|c| format!("+{c} ")).collect();
+    let request = format!("+{}", offered.join(" +"));
     let hand_down = |folder: &Path| fs::write(folder.join("cgroup.subtree_control"), &request);
     if hand_down(parent).is_err() {
         let leaf = parent.join("fractus-node");
@@ -182,7 +185,9 @@ pub(crate) struct Group {
     usage: Option<File>,
     /// The most memory that was used, held open.
     peak: Option<File>,
+    /// What it had counted when it was bounded: a group is used for many sandboxes.
     out_of_memory: u64,
+    cpu_before: u64,
 }
 
 /// What a sandbox may use.
@@ -238,7 +243,11 @@ impl Groups {
 
     /// A group that is empty; made when none is free.
     pub(crate) fn take(&self) -> io::Result<Group> {
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let free = self
+            .free
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
         match free {
             Some(group) => Ok(group),
             None => self.make(),
@@ -254,9 +263,9 @@ impl Groups {
         }
         let of = |controller: &str| match &self.trees {
             Trees::V1(trees) => trees.get(controller).map(|folder| folder.join(&name)),
-            Trees::V2(folder, controllers) => {
-                controllers.contains(&controller).then(|| folder.join(&name))
-            }
+            Trees::V2(folder, controllers) => controllers
+                .contains(&controller)
+                .then(|| folder.join(&name)),
             Trees::None(_) => None,
         };
         let v2 = matches!(self.trees, Trees::V2(..));
@@ -264,8 +273,20 @@ impl Groups {
             let path = folder?.join(if v2 { in_v2 } else { v1 });
             File::options().read(true).write(write).open(path).ok()
         };
-        let peak = open(of("memory"), "memory.max_usage_in_bytes", "memory.peak", true)
-            .or_else(|| open(of("memory"), "memory.max_usage_in_bytes", "memory.peak", false));
+        let peak = open(
+            of("memory"),
+            "memory.max_usage_in_bytes",
+            "memory.peak",
+            true,
+        )
+        .or_else(|| {
+            open(
+                of("memory"),
+                "memory.max_usage_in_bytes",
+                "memory.peak",
+                false,
+            )
+        });
         if let Some(pids) = of("pids") {
             fs::write(pids.join("pids.max"), PIDS_MAX.to_string())?;
         }
@@ -278,6 +299,7 @@ impl Groups {
             freezer: of("freezer"),
             folders,
             out_of_memory: 0,
+            cpu_before: 0,
         })
     }
 
@@ -293,11 +315,18 @@ impl Groups {
     /// Removes all groups: the node stops.
     pub(crate) fn close(&self) {
         *self.killed.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        let reaper = self.reaper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let reaper = self
+            .reaper
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(reaper) = reaper {
             reaper.join().ok();
         }
-        self.free.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.free
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
         self.sweep();
         for tree in self.trees.folders() {
             fs::remove_dir(tree).ok();
@@ -310,7 +339,7 @@ fn reap(killed: &mpsc::Receiver<Group>, free: &Mutex<Vec<Group>>) {
     let mut waiting: Vec<(Group, Instant)> = Vec::new();
     loop {
         let next = if waiting.is_empty() {
-            killed.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected)
+            killed.recv().or(Err(mpsc::RecvTimeoutError::Disconnected))
         } else {
             killed.recv_timeout(Duration::from_millis(1))
         };
@@ -326,7 +355,9 @@ fn reap(killed: &mpsc::Receiver<Group>, free: &Mutex<Vec<Group>>) {
         for (mut group, since) in std::mem::take(&mut waiting) {
             if group.is_empty() {
                 group.unbound();
-                free.lock().unwrap_or_else(PoisonError::into_inner).push(group);
+                free.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(group);
             } else if since.elapsed() < Duration::from_millis(GROUP_EMPTY_MS) {
                 waiting.push((group, since));
             } else {
@@ -403,6 +434,8 @@ impl Group {
             } else {
                 fs::write(memory.join("memory.limit_in_bytes"), &bytes)?;
                 fs::write(memory.join("memory.memsw.limit_in_bytes"), &bytes).ok();
+                // Buffers of sockets, which are not among the rest in this version.
+                fs::write(memory.join("memory.kmem.tcp.limit_in_bytes"), &bytes).ok();
             }
         }
         if let Some(cpu) = &self.cpu {
@@ -414,6 +447,8 @@ impl Group {
             }
         }
         self.out_of_memory = self.kills();
+        self.cpu_before = self.cpu_total().unwrap_or(0);
+        self.forget_peak();
         Ok(())
     }
 
@@ -430,14 +465,19 @@ impl Group {
 
     fn kills(&self) -> u64 {
         let Some(memory) = &self.memory else { return 0 };
-        let file = if self.v2 { "memory.events" } else { "memory.oom_control" };
+        let file = if self.v2 {
+            "memory.events"
+        } else {
+            "memory.oom_control"
+        };
         let mut text = String::new();
         let read = File::open(memory.join(file)).and_then(|mut f| f.read_to_string(&mut text));
         if read.is_err() {
             return 0;
         }
         let line = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
-        line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+        line.and_then(|count| count.trim().parse().ok())
+            .unwrap_or(0)
     }
 
     /// Whether the kernel killed a process in it for want of memory, since it was bounded.
@@ -445,8 +485,12 @@ impl Group {
         self.kills() > self.out_of_memory
     }
 
-    /// CPU time used since the group was made, in microseconds; None where it is not measured.
+    /// CPU time used since it was bounded, in microseconds; None where it is not measured.
     pub(crate) fn cpu_us(&self) -> Option<u64> {
+        self.cpu_total()?.checked_sub(self.cpu_before)
+    }
+
+    fn cpu_total(&self) -> Option<u64> {
         let usage = self.usage.as_ref()?;
         if self.v2 {
             number(usage, Some("usage_usec "))
@@ -470,8 +514,16 @@ impl Group {
     /// Memory in use, in bytes.
     pub(crate) fn memory(&self) -> Option<u64> {
         let memory = self.memory.as_ref()?;
-        let file = if self.v2 { "memory.current" } else { "memory.usage_in_bytes" };
-        fs::read_to_string(memory.join(file)).ok()?.trim().parse().ok()
+        let file = if self.v2 {
+            "memory.current"
+        } else {
+            "memory.usage_in_bytes"
+        };
+        fs::read_to_string(memory.join(file))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
     }
 
     /// Stops its processes where they are, or lets them go on.
@@ -480,7 +532,10 @@ impl Group {
             return Ok(());
         };
         if self.v2 {
-            fs::write(freezer.join("cgroup.freeze"), if frozen { "1" } else { "0" })
+            fs::write(
+                freezer.join("cgroup.freeze"),
+                if frozen { "1" } else { "0" },
+            )
         } else {
             let state = if frozen { "FROZEN" } else { "THAWED" };
             fs::write(freezer.join("freezer.state"), state)

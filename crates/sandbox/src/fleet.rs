@@ -68,19 +68,29 @@ impl Fleet {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An instance of a function that waits, the one that was used last, thawed.
-    pub(crate) fn take(&self, number: u64) -> Option<Instance> {
+    /// An instance of a function that waits, the one that was used last, thawed; and whether it was
+    /// the last one.
+    pub(crate) fn take(&self, number: u64) -> Option<(Instance, bool)> {
         loop {
             let mut idle = self.idle();
-            let instance = idle.functions.get_mut(&number)?.instances.pop_back()?;
+            let instances = &mut idle.functions.get_mut(&number)?.instances;
+            let mut instance = instances.pop_back()?;
+            let is_last = instances.is_empty();
             idle.count -= 1;
             drop(idle);
-            let mut instance = instance;
             if instance.is_fit() {
                 instance.freeze(false);
-                return Some(instance);
+                return Some((instance, is_last));
             }
         }
+    }
+
+    /// Memory for a spare, if there is some that nobody has or waits for.
+    pub(crate) fn admit_spare(&self, bytes: usize) -> Option<Reserved> {
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            return None;
+        }
+        Reserved::take(&self.account, &self.freed, bytes)
     }
 
     /// Keeps an instance for its function's next call.
@@ -210,7 +220,10 @@ impl Drop for Leaves<'_> {
 
 impl Idle {
     fn pop_oldest(&mut self) -> Option<Instance> {
-        let fronts = self.functions.values_mut().filter(|w| !w.instances.is_empty());
+        let fronts = self
+            .functions
+            .values_mut()
+            .filter(|w| !w.instances.is_empty());
         let oldest = fronts.min_by_key(|w| w.instances[0].idle_since)?;
         self.count -= 1;
         oldest.instances.pop_front()

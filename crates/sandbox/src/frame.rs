@@ -5,8 +5,6 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::limits::FRAME_MAX;
-
 /// Kinds of frames from the node.
 pub(crate) mod to {
     pub(crate) const BEGIN: u8 = b'B';
@@ -47,13 +45,14 @@ pub(crate) struct FrameError(usize);
 const HEAD: usize = 5;
 
 impl Frame {
-    /// Takes the first frame out of a buffer, if it is there whole.
-    pub(crate) fn take(buffer: &mut BytesMut) -> Result<Option<Self>, FrameError> {
+    /// Takes the first frame out of a buffer, if it is there whole. Its payload has at most `max`
+    /// bytes.
+    pub(crate) fn take(buffer: &mut BytesMut, max: usize) -> Result<Option<Self>, FrameError> {
         if buffer.len() < HEAD {
             return Ok(None);
         }
         let length = u32::from_le_bytes([buffer[1], buffer[2], buffer[3], buffer[4]]) as usize;
-        if length > FRAME_MAX {
+        if length > max {
             return Err(FrameError(length));
         }
         if buffer.len() < HEAD + length {
@@ -191,7 +190,7 @@ mod tests {
             let mut frames = Vec::new();
             for part in [&wire[..cut], &wire[cut..]] {
                 buffer.extend_from_slice(part);
-                while let Some(frame) = Frame::take(&mut buffer).unwrap() {
+                while let Some(frame) = Frame::take(&mut buffer, 3).unwrap() {
                     frames.push((frame.kind, frame.payload.to_vec()));
                 }
             }
@@ -201,7 +200,8 @@ mod tests {
 
     #[test]
     fn a_length_beyond_the_bound_is_refused() {
-        let mut buffer = BytesMut::from(&b"D\xff\xff\xff\xff"[..]);
-        assert!(Frame::take(&mut buffer).is_err());
+        let mut buffer = BytesMut::from(&b"D\x04\0\0\0"[..]);
+        assert!(Frame::take(&mut buffer, 3).is_err());
+        assert!(Frame::take(&mut buffer, 4).unwrap().is_none());
     }
 }

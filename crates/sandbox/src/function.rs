@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::os::fd::AsFd as _;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use fractus_func::{
-    Body, BoxFuture, Call, CallError, LogStream, Manifest, Outcome, Program, RuntimeKind,
+    Body, BoxFuture, Call, CallError, Host, Limits, LogStream, Manifest, Outcome, Program,
+    RuntimeKind,
 };
 use fractus_lambda::{ApiLimits, ErrorShape, runtime_api};
 use fractus_stdx::ErrorChain;
@@ -18,16 +19,22 @@ use tokio::net::TcpListener;
 use crate::call;
 use crate::cgroup::Bounds;
 use crate::code::Lease;
+use crate::egress::{self, Egress};
 use crate::fleet::Fleet;
 use crate::frame::{Begin, Ready, from, put, to};
-use crate::instance::{Alive, Api, Broken, Channel, Frames, Instance, Output, Parts, Prints, Reserved, Wire};
-use crate::keeper::{SpawnError, system};
+use crate::instance::{
+    Alive, Api, Broken, Channel, Frames, Instance, Output, Parts, Prints, Reserved, Wire,
+};
+use crate::keeper::{SpawnError, step_failed, system};
 use crate::limits::{
-    CPU_SHARES_PER_GIB, INIT_MAX, MEMORY_GUESS, MEMORY_LEAST, PROVISION_RETRY, SHARES_LEAST,
+    CPU_SHARES_PER_GIB, FRAME_EXTRA, HOT_FOR, INIT_MAX, MEMORY_GUESS, MEMORY_LEAST,
+    PROVISION_RETRY, SHARES_LEAST, SPARE_AFTER,
 };
 use crate::machine::{Machine, guest_env};
+use crate::plan::Plan;
+use crate::process::Process;
 use crate::profile::{self, RUNTIME, RUNTIME_API_PORT, TASK, level_folder};
-use crate::sys::{nonblocking, open_tree, send_fds};
+use crate::sys::{nonblocking, send_fds};
 use crate::zygote::{Fork, Package, send_packages};
 
 /// A function, loaded.
@@ -41,13 +48,17 @@ pub(crate) struct Function {
     pub(crate) arn: Arc<str>,
     lease: Lease,
     packages: Vec<Package>,
+    /// Makes a process this function's; None if its environment is too large for a plan.
+    plan: Option<Vec<u8>>,
     /// What memory an instance needs, as measured so far, in bytes.
     needs: AtomicUsize,
     /// Whether a zygote for its packages was asked for.
     grown: AtomicBool,
-    starts: AtomicU64,
     /// Instances that there are, working or waiting.
     alive: Arc<AtomicUsize>,
+    /// Until when one more instance than is needed stands ready.
+    hot_until: Mutex<Instant>,
+    has_spare_coming: AtomicBool,
     /// Provisioned instances are not started before.
     provision_after: Mutex<Instant>,
     /// What the last start printed before anyone called, for the next caller's log.
@@ -94,7 +105,7 @@ impl Function {
         packages: Vec<Package>,
     ) -> Self {
         let name = &manifest.name;
-        Self {
+        let mut function = Self {
             machine: Arc::clone(fleet.machine()),
             number: fleet.number(),
             fleet: Arc::clone(fleet),
@@ -104,11 +115,27 @@ impl Function {
             packages,
             needs: AtomicUsize::new(MEMORY_GUESS.min(manifest.limits.memory_bytes())),
             grown: AtomicBool::new(false),
-            starts: AtomicU64::new(0),
             alive: Arc::default(),
+            hot_until: Mutex::new(Instant::now()),
+            has_spare_coming: AtomicBool::new(false),
             provision_after: Mutex::new(Instant::now()),
             printed: Mutex::default(),
+            plan: None,
             manifest: manifest.clone(),
+        };
+        function.plan = function.second_phase().encode();
+        function
+    }
+
+    /// The plan that makes a process this function's, the same for all.
+    fn second_phase(&self) -> Plan {
+        let limits = &self.manifest.limits;
+        let memory = limits.memory_bytes() as u64;
+        let with = self.machine.confinement(limits.tmp_bytes(), memory);
+        match self.kind {
+            RuntimeKind::Python3 => profile::confine(&with),
+            RuntimeKind::NodeJs => profile::admit(&with),
+            RuntimeKind::Provided | RuntimeKind::Wasm => profile::start(&with, &self.program()),
         }
     }
 
@@ -119,7 +146,9 @@ impl Function {
 
     /// Takes a measurement of what an instance needed, in bytes; answers what is expected now.
     pub(crate) fn learn(&self, peak: u64) -> usize {
-        let peak = usize::try_from(peak).unwrap_or(usize::MAX).max(MEMORY_LEAST);
+        let peak = usize::try_from(peak)
+            .unwrap_or(usize::MAX)
+            .max(MEMORY_LEAST);
         let before = self.needs.load(Ordering::Relaxed);
         let guessed = before == MEMORY_GUESS.min(self.manifest.limits.memory_bytes());
         let needs = if guessed || peak > before {
@@ -135,28 +164,24 @@ impl Function {
         let memory = self.manifest.limits.memory_bytes() as u64;
         Bounds {
             memory,
-            shares: (memory * CPU_SHARES_PER_GIB >> 30).max(SHARES_LEAST),
+            shares: ((memory * CPU_SHARES_PER_GIB) >> 30).max(SHARES_LEAST),
         }
     }
 
     /// Makes an instance that is ready for a call, and tells when its sandbox was there. `log` gets
-    /// what it prints on the way.
+    /// what it prints on the way; `host` is that of the call that it is made for, if there is one.
     pub(crate) async fn start(
         self: &Arc<Self>,
         reserved: Reserved,
         log: Log<'_>,
+        host: Option<&Arc<dyn Host>>,
     ) -> Result<(Instance, Instant), NotReady> {
         let nursery = self.nursery().await?;
-        let fork = match self.machine.take_spare(&nursery) {
-            Some(spare) => spare,
-            None => {
-                let _turn = self.machine.turn().await;
-                let (machine, from) = (Arc::clone(&self.machine), Arc::clone(&nursery));
-                let work = self.machine.handle.spawn_blocking(move || machine.take(&from));
-                work.await.unwrap_or(Err(SpawnError::Gone("the node")))?
-            }
-        };
+        let fork = self.take(&nursery).await?;
         let mut instance = self.specialise(fork, nursery.zygote(), reserved)?;
+        if let Some(host) = host {
+            instance.enter(host);
+        }
         let began = Instant::now();
         let ready = tokio::time::timeout(INIT_MAX, self.ready(&mut instance, log)).await;
         match ready {
@@ -168,6 +193,18 @@ impl Function {
             Ok(Err(Start::Broken(broken))) => Err(NotReady::Broken(broken, Box::new(instance))),
             Err(_elapsed) => Err(NotReady::Late),
         }
+    }
+
+    /// A spare, or a process that is made for this call.
+    async fn take(&self, nursery: &Arc<crate::machine::Nursery>) -> Result<Fork, SpawnError> {
+        if let Some(spare) = self.machine.take_spare(nursery) {
+            return Ok(spare);
+        }
+        let _turn = self.machine.turn().await;
+        let (machine, from) = (Arc::clone(&self.machine), Arc::clone(nursery));
+        let handle = &self.machine.handle;
+        let work = handle.spawn_blocking(move || machine.take(&from));
+        work.await.unwrap_or(Err(SpawnError::Gone("the node")))
     }
 
     async fn nursery(self: &Arc<Self>) -> Result<Arc<crate::machine::Nursery>, SpawnError> {
@@ -198,13 +235,11 @@ impl Function {
             stderr,
         } = fork;
         if let Some(group) = &mut process.group {
-            group.bound(self.bounds()).map_err(system("bound a sandbox"))?;
+            group
+                .bound(self.bounds())
+                .map_err(system("bound a sandbox"))?;
         }
-        let started = self.starts.fetch_add(1, Ordering::Relaxed);
-        let limits = &self.manifest.limits;
-        let with = self
-            .machine
-            .confinement(limits.tmp_bytes(), limits.memory_bytes() as u64);
+        let plan = self.plan.as_ref().ok_or(SpawnError::TooLarge)?;
         let level = zygote.map_or(0, |zygote| zygote.next_level());
         let has = zygote.map(|zygote| zygote.has()).unwrap_or_default();
         let own: Vec<_> = self
@@ -213,34 +248,26 @@ impl Function {
             .filter(|package| !has.contains(package.name.as_str()))
             .cloned()
             .collect();
-        send_packages(socket.as_fd(), &own, level, false)?;
-        let plan = match self.kind {
-            RuntimeKind::Python3 => profile::confine(&with),
-            RuntimeKind::NodeJs => profile::admit(&with),
-            RuntimeKind::Provided | RuntimeKind::Wasm => profile::start(&with, &self.program()),
-        };
-        let plan = plan.encode().ok_or(SpawnError::TooLarge)?;
-        let code = open_tree(&self.lease.code).map_err(system("open a function's code"))?;
+        send_packages(&self.machine.opener, socket.as_fd(), &own, level, false)?;
+        let code = self.machine.opener.open(&self.lease.code)?;
         let listener = match self.kind {
-            RuntimeKind::Provided => Some(
-                crate::sys::pidfd_getfd(process.pidfd.as_fd(), profile::LISTENER_FD)
-                    .map_err(system("take a sandbox's listener"))?,
-            ),
+            RuntimeKind::Provided => Some(take_listener(&process, profile::LISTENER_FD)?),
             _ => None,
         };
-        send_fds(socket.as_fd(), &plan, &[code.as_fd()]).map_err(system("send a plan"))?;
-        let channel = match listener {
-            Some(listener) => self.serve(listener)?,
-            None => {
-                let socket = frames.unwrap_or(socket);
-                let begin = self.begin(zygote, &own, level, started);
-                send_fds(socket.as_fd(), &begin, &[]).map_err(system("begin a function"))?;
-                nonblocking(&socket).map_err(system("use a sandbox's socket"))?;
-                Channel::Frames(Frames {
-                    socket,
-                    buffer: BytesMut::new(),
-                })
-            }
+        let egress = self.egress(&process)?;
+        send_fds(socket.as_fd(), plan, &[code.as_fd()]).map_err(system("send a plan"))?;
+        let channel = if let Some(listener) = listener {
+            self.serve(listener)?
+        } else {
+            let socket = frames.unwrap_or(socket);
+            let begin = self.begin(zygote, &own, level);
+            send_fds(socket.as_fd(), &begin, &[]).map_err(system("begin a function"))?;
+            nonblocking(&socket).map_err(system("use a sandbox's socket"))?;
+            Channel::Frames(Frames {
+                socket,
+                buffer: BytesMut::new(),
+                frame_max: frame_max(&self.manifest.limits),
+            })
         };
         for pipe in [&stdout, &stderr] {
             nonblocking(pipe).map_err(system("use a sandbox's pipes"))?;
@@ -249,6 +276,7 @@ impl Function {
             process,
             channel,
             output: Output { stdout, stderr },
+            egress,
             zygote: zygote.cloned(),
             reserved,
             alive: Alive::count(&self.alive),
@@ -261,11 +289,11 @@ impl Function {
         zygote: Option<&Arc<crate::zygote::Zygote>>,
         own: &[Package],
         level: u8,
-        started: u64,
     ) -> BytesMut {
         let env = self.env();
-        let inherited: BTreeMap<&str, String> =
-            zygote.map(|zygote| zygote.places().collect()).unwrap_or_default();
+        let inherited: BTreeMap<&str, String> = zygote
+            .map(|zygote| zygote.places().collect())
+            .unwrap_or_default();
         let folder = level_folder(level);
         let place = |package: &Package| {
             let name = package.name.as_str();
@@ -284,7 +312,7 @@ impl Function {
             version: VERSION,
             memory_mb: self.manifest.limits.memory_mb,
             log_group: &format!("/aws/lambda/{name}"),
-            log_stream: &format!("[{VERSION}]{started}"),
+            log_stream: &format!("[{VERSION}]{}", self.number),
             kind: None,
         };
         let json = serde_json::to_vec(&begin).expect("texts and numbers are JSON");
@@ -305,7 +333,7 @@ impl Function {
             RuntimeKind::Provided | RuntimeKind::Wasm => "AWS_Lambda_provided",
         };
         let group = format!("/aws/lambda/{name}");
-        let stream = format!("[{VERSION}]{}", self.starts.load(Ordering::Relaxed));
+        let stream = format!("[{VERSION}]{}", self.number);
         let reserved = [
             ("AWS_LAMBDA_FUNCTION_NAME", name),
             ("AWS_LAMBDA_FUNCTION_VERSION", VERSION),
@@ -326,6 +354,12 @@ impl Function {
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         let mut env: BTreeMap<String, String> = guest_env().into_iter().collect();
         env.extend(defaults.map(owned));
+        let proxy = egress::env(&self.manifest.access, self.kind);
+        env.extend(
+            proxy
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value)),
+        );
         env.extend(self.manifest.env.clone());
         env.extend(reserved.map(owned));
         if self.kind == RuntimeKind::Provided {
@@ -343,8 +377,20 @@ impl Function {
         }
     }
 
+    /// The way out of a sandbox, if there is one for this function.
+    fn egress(&self, process: &Process) -> Result<Option<Egress>, SpawnError> {
+        if !egress::is_open(&self.manifest.access) {
+            return Ok(None);
+        }
+        let listener = take_listener(process, profile::EGRESS_FD)?;
+        let serving = Egress::serve(listener, &self.machine.handle);
+        serving
+            .map(Some)
+            .map_err(system("serve the way out of a sandbox"))
+    }
+
     /// Serves the Runtime API on a sandbox's own listener.
-    fn serve(&self, listener: std::os::fd::OwnedFd) -> Result<Channel, SpawnError> {
+    fn serve(&self, listener: OwnedFd) -> Result<Channel, SpawnError> {
         let serves = system("serve the Runtime API");
         let limits = &self.manifest.limits;
         let (api, driver) = runtime_api(ApiLimits {
@@ -383,12 +429,13 @@ impl Function {
                 match frame.kind {
                     from::READY => {
                         let ready: Ready = serde_json::from_slice(&frame.payload)
-                            .map_err(|_| Start::Broken(Broken::Protocol))?;
+                            .or(Err(Start::Broken(Broken::Protocol)))?;
                         instance.handler = ready.kind;
                         instance.modules = ready.modules;
                         Ok(())
                     }
                     from::INIT_FAILED => Err(Start::Guest(ErrorShape::from_json(&frame.payload))),
+                    from::BROKEN => Err(Broken::Build(step_failed(&frame.payload)).into()),
                     _ => Err(Start::Broken(Broken::Protocol)),
                 }
             }
@@ -410,7 +457,7 @@ impl Function {
         if self.packages.is_empty() || self.grown.swap(true, Ordering::Relaxed) {
             return;
         }
-        grow(&self.machine, &self.packages, instance.modules.clone());
+        grow(&self.machine, &self.packages, &instance.modules);
     }
 
     /// Has what it will be forked from made ready, in the background; `modules` are those that its
@@ -422,12 +469,13 @@ impl Function {
                 Ok(nursery) => own.machine.fill_soon(&nursery),
                 Err(error) => tracing::warn!(error = %ErrorChain(&error), "no zygote"),
             }
-            grow(&own.machine, &own.packages, modules);
+            grow(&own.machine, &own.packages, &modules);
         });
     }
 
     /// Waits for a call.
     pub(crate) fn keep(self: &Arc<Self>, mut instance: Instance) {
+        instance.leave();
         if self.manifest.instances.idle_s == 0 {
             return;
         }
@@ -444,7 +492,10 @@ impl Function {
     pub(crate) fn provision(self: &Arc<Self>) {
         let wanted = self.manifest.instances.provisioned as usize;
         let missing = wanted.saturating_sub(self.alive.load(Ordering::Relaxed));
-        let mut after = self.provision_after.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut after = self
+            .provision_after
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if missing == 0 || Instant::now() < *after {
             return;
         }
@@ -471,22 +522,75 @@ impl Function {
         });
     }
 
+    /// A call found no instance that waits. If there are others at work, the function is hot for a
+    /// while: one more than is needed shall stand ready.
+    pub(crate) fn note_demand(self: &Arc<Self>, host: &Arc<dyn Host>) {
+        if self.alive.load(Ordering::Relaxed) > 0 {
+            let until = Instant::now() + HOT_FOR;
+            *self
+                .hot_until
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = until;
+            self.have_spare(host);
+        }
+    }
+
+    /// Has an instance made that stands ready, if the function is hot and may have one more. It
+    /// reaches out as the call of `host` while it starts.
+    pub(crate) fn have_spare(self: &Arc<Self>, host: &Arc<dyn Host>) {
+        let hot_until = *self
+            .hot_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let alive = self.alive.load(Ordering::Relaxed);
+        let is_full = alive >= self.manifest.limits.concurrency as usize;
+        let is_reused = self.manifest.instances.idle_s > 0;
+        if Instant::now() > hot_until || is_full || !is_reused {
+            return;
+        }
+        if self.has_spare_coming.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (function, host) = (Arc::clone(self), Arc::clone(host));
+        self.machine.handle.spawn(async move {
+            // First those that are called.
+            tokio::time::sleep(SPARE_AFTER).await;
+            if let Some(reserved) = function.fleet.admit_spare(function.needs())
+                && let Err(error) = function.start_unasked(reserved, Some(&host)).await
+            {
+                tracing::debug!(function = %function.manifest.name, error, "no spare instance");
+            }
+            function.has_spare_coming.store(false, Ordering::Release);
+        });
+    }
+
     async fn provision_one(self: &Arc<Self>) -> Result<(), String> {
         let reserved = self.fleet.admit(self.needs()).await;
         let reserved = reserved.ok_or("no memory for a provisioned instance")?;
+        self.start_unasked(reserved, None).await
+    }
+
+    /// Starts an instance that nobody has called yet.
+    async fn start_unasked(
+        self: &Arc<Self>,
+        reserved: Reserved,
+        host: Option<&Arc<dyn Host>>,
+    ) -> Result<(), String> {
         let log = |stream: LogStream, bytes: &[u8]| {
             let mut printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner);
             if printed.len() < 64 {
                 printed.push((stream, Bytes::copy_from_slice(bytes)));
             }
         };
-        match self.start(reserved, &log).await {
+        match self.start(reserved, &log, host).await {
             Ok((instance, _began)) => {
                 self.keep(instance);
                 Ok(())
             }
             Err(NotReady::Machine(error)) => Err(ErrorChain(&error).to_string()),
-            Err(NotReady::Guest(shape)) => Err(format!("{}: {}", shape.error_type, shape.error_message)),
+            Err(NotReady::Guest(shape)) => {
+                Err(format!("{}: {}", shape.error_type, shape.error_message))
+            }
             Err(NotReady::Broken(error, _)) => Err(ErrorChain(&error).to_string()),
             Err(NotReady::Late) => Err("not ready in time".to_owned()),
         }
@@ -498,11 +602,23 @@ impl Function {
     }
 }
 
+/// Takes a socket that a sandbox listens on out of it.
+fn take_listener(process: &Process, number: i32) -> Result<OwnedFd, SpawnError> {
+    crate::sys::pidfd_getfd(process.pidfd.as_fd(), number)
+        .map_err(system("take a sandbox's listener"))
+}
+
+/// The largest payload of a frame of its guests'.
+fn frame_max(limits: &Limits) -> usize {
+    let answer = usize::try_from(limits.response_bytes()).unwrap_or(usize::MAX);
+    answer.saturating_add(FRAME_EXTRA)
+}
+
 /// The only version that there is of a function for its code.
 const VERSION: &str = "$LATEST";
 
 /// Has a zygote made that has `packages` and imports `modules` of theirs, in the background.
-pub(crate) fn grow(machine: &Arc<Machine>, packages: &[Package], modules: Vec<String>) {
+pub(crate) fn grow(machine: &Arc<Machine>, packages: &[Package], modules: &[String]) {
     let mut packages = packages.to_vec();
     for package in &mut packages {
         package.modules.retain(|module| modules.contains(module));

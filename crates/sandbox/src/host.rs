@@ -4,18 +4,34 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::SystemTime;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::profile::{RUNTIME, Root};
 
 /// A Python interpreter and where its parts are.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct Interpreter {
     pub(crate) program: PathBuf,
     /// Folders that it is made of.
     pub(crate) folders: Vec<PathBuf>,
+    /// Such as `3.11`.
+    pub(crate) version: String,
+    /// Such as `cp311`.
+    pub(crate) tag: String,
 }
+
+/// An interpreter as it was found, and what it was found by.
+#[derive(Debug, Deserialize, Serialize)]
+struct Found {
+    path: PathBuf,
+    modified: Option<SystemTime>,
+    interpreter: Interpreter,
+}
+
+/// Files that take the place of what was found before.
+const FOUND: &str = "python.json";
 
 /// Finds a program on the node's path.
 pub(crate) fn find(name: &str) -> Option<PathBuf> {
@@ -25,12 +41,41 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// Where a Python interpreter's standard library is, by its own account.
-pub(crate) fn python(program: &Path) -> Option<Interpreter> {
+/// The Python interpreter on the node's path. What it tells of itself is kept in `folder`, so that
+/// a node starts without running it.
+pub(crate) fn python(folder: &Path) -> Option<Interpreter> {
+    let path = find("python3")?;
+    let modified = fs::metadata(&path).and_then(|file| file.modified()).ok();
+    let kept = folder.join(FOUND);
+    let found = fs::read(&kept).ok();
+    let found = found.and_then(|json| serde_json::from_slice::<Found>(&json).ok());
+    if let Some(found) = found
+        && found.path == path
+        && found.modified == modified
+        && found.interpreter.program.is_file()
+    {
+        return Some(found.interpreter);
+    }
+    let found = Found {
+        interpreter: ask(&path)?,
+        path,
+        modified,
+    };
+    let json = serde_json::to_vec(&found).expect("paths of programs are text");
+    if let Err(error) = fs::write(&kept, json) {
+        tracing::debug!(%error, "the interpreter is asked again at the next start");
+    }
+    Some(found.interpreter)
+}
+
+/// Asks an interpreter what it is.
+fn ask(program: &Path) -> Option<Interpreter> {
     const ASK: &str = "import json,sys,sysconfig as s\n\
+        v=sys.version_info\n\
         print(json.dumps({'program': sys.executable, 'folders': sorted({p for p in (\
         s.get_path('stdlib'), s.get_path('platstdlib'), s.get_config_var('LIBDIR'), \
-        s.get_config_var('DESTSHARED')) if p})}))";
+        s.get_config_var('DESTSHARED')) if p}), 'version': f'{v[0]}.{v[1]}', \
+        'tag': f'cp{v[0]}{v[1]}'}))";
     let told = Command::new(program)
         .args(["-I", "-S", "-c", ASK])
         .stdin(Stdio::null())
@@ -63,10 +108,16 @@ impl Root {
         }
         root.mounts.push((runtime.to_owned(), RUNTIME.to_owned()));
         let files = [
-            ("/etc/passwd", "root:x:0:0:root:/tmp:/bin/sh\nsandbox:x:993:990::/tmp:/bin/sh\n"),
+            (
+                "/etc/passwd",
+                "root:x:0:0:root:/tmp:/bin/sh\nsandbox:x:993:990::/tmp:/bin/sh\n",
+            ),
             ("/etc/group", "root:x:0:\nsandbox:x:990:\n"),
             ("/etc/hosts", "127.0.0.1 localhost sandbox\n"),
-            ("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
+            (
+                "/etc/nsswitch.conf",
+                "passwd: files\ngroup: files\nhosts: files dns\n",
+            ),
             ("/etc/resolv.conf", ""),
         ];
         let files = files.map(|(place, content)| (place.to_owned(), content.to_owned()));
@@ -83,7 +134,9 @@ impl Root {
 
     /// With programs for scripts, a shell among them.
     pub(crate) fn with_programs(mut self) -> Self {
-        PROGRAMS.iter().for_each(|place| self.share(Path::new(place)));
+        for place in PROGRAMS {
+            self.share(Path::new(place));
+        }
         self
     }
 
@@ -105,7 +158,8 @@ impl Root {
         }
         if let (Ok(target), Ok(real)) = (fs::read_link(place), fs::canonicalize(place)) {
             if self.links.iter().all(|(link, _)| *link != text) {
-                self.links.push((text, target.to_string_lossy().into_owned()));
+                self.links
+                    .push((text, target.to_string_lossy().into_owned()));
             }
             self.share(&real);
         }
@@ -120,13 +174,17 @@ impl Root {
 
 #[cfg(test)]
 mod tests {
-    use super::{Root, find, python};
+    use super::{Root, python};
 
     #[test]
     fn python_tells_where_it_is() {
-        let program = find("python3").expect("python3 is on the path");
-        let python = python(&program).expect("python3 runs");
-        assert!(python.program.is_file() && !python.folders.is_empty(), "{python:?}");
+        let folder = tempfile::tempdir().unwrap();
+        let found = python(folder.path()).expect("python3 is on the path");
+        assert!(
+            found.program.is_file() && !found.folders.is_empty(),
+            "{found:?}"
+        );
+        assert_eq!(python(folder.path()), Some(found), "as it is kept");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use bytes::BytesMut;
-use fractus_func::{LogStream, Memory};
+use fractus_func::{Host, LogStream, Memory};
 use fractus_lambda::Driver;
 use thiserror::Error;
 use tokio::io::Interest;
@@ -15,9 +15,10 @@ use tokio::io::unix::AsyncFd;
 use tokio::task::AbortHandle;
 
 use crate::cgroup::Group;
-use crate::frame::{Frame, FrameError, HandlerKind, from};
-use crate::keeper::{SpawnError, step_failed};
-use crate::limits::{READ_CHUNK, READS_AT_ONCE};
+use crate::egress::Egress;
+use crate::frame::{Frame, FrameError, HandlerKind};
+use crate::keeper::SpawnError;
+use crate::limits::{FRAME_EXTRA, READ_CHUNK, READS_AT_ONCE};
 use crate::process::Process;
 use crate::sys::Exit;
 use crate::zygote::Zygote;
@@ -49,6 +50,8 @@ impl Drop for Api {
 pub(crate) struct Frames {
     pub(crate) socket: OwnedFd,
     pub(crate) buffer: BytesMut,
+    /// The largest payload of a frame.
+    pub(crate) frame_max: usize,
 }
 
 /// Standard output and error.
@@ -64,11 +67,13 @@ pub(crate) struct Instance {
     pub(crate) process: Process,
     pub(crate) channel: Channel,
     pub(crate) output: Output,
+    /// Its way out, if its function may reach anything.
+    pub(crate) egress: Option<Egress>,
     pub(crate) handler: HandlerKind,
     /// Modules that loading the handler imported from packages.
     pub(crate) modules: Vec<String>,
     pub(crate) frozen: bool,
-    /// It said that it ends, and is not to be called again.
+    /// It is not to be called again if this call fails: it said that it ends, or has not sent all.
     pub(crate) is_exiting: bool,
     /// Since when it waits.
     pub(crate) idle_since: Instant,
@@ -134,6 +139,9 @@ pub(crate) enum Broken {
     /// It sent what is no frame, or one that has no place here.
     #[error("the runtime broke its protocol")]
     Protocol,
+    /// It sent more than its function may answer.
+    #[error("the runtime sent more than an answer may have")]
+    TooLarge,
     /// A step of building the sandbox failed.
     #[error("the sandbox could not be finished")]
     Build(#[source] SpawnError),
@@ -142,7 +150,7 @@ pub(crate) enum Broken {
 impl From<FrameError> for Broken {
     fn from(error: FrameError) -> Self {
         tracing::debug!(%error, "a guest's frame is too long");
-        Self::Protocol
+        Self::TooLarge
     }
 }
 
@@ -151,6 +159,7 @@ pub(crate) struct Parts {
     pub(crate) process: Process,
     pub(crate) channel: Channel,
     pub(crate) output: Output,
+    pub(crate) egress: Option<Egress>,
     pub(crate) zygote: Option<Arc<Zygote>>,
     pub(crate) reserved: Reserved,
     pub(crate) alive: Alive,
@@ -179,6 +188,7 @@ impl Instance {
             process: parts.process,
             channel: parts.channel,
             output: parts.output,
+            egress: parts.egress,
             handler: HandlerKind::Lambda,
             modules: Vec::new(),
             frozen: false,
@@ -187,6 +197,28 @@ impl Instance {
             reserved: parts.reserved,
             _alive: parts.alive,
             _zygote: parts.zygote,
+        }
+    }
+
+    /// From here on it works on a call, or starts for one.
+    pub(crate) fn enter(&self, host: &Arc<dyn Host>) {
+        if let Some(egress) = &self.egress {
+            egress.enter(host);
+        }
+    }
+
+    /// From here on it works on none.
+    pub(crate) fn leave(&self) {
+        if let Some(egress) = &self.egress {
+            egress.leave();
+        }
+    }
+
+    /// The most that its function may answer, in bytes.
+    pub(crate) fn answer_max(&self) -> u64 {
+        match &self.channel {
+            Channel::Frames(frames) => (frames.frame_max - FRAME_EXTRA) as u64,
+            Channel::Api(_) => u64::MAX,
         }
     }
 
@@ -207,7 +239,9 @@ impl Instance {
         if self.frozen == frozen {
             return;
         }
-        let Some(group) = &self.process.group else { return };
+        let Some(group) = &self.process.group else {
+            return;
+        };
         match group.freeze(frozen) {
             Ok(()) => self.frozen = frozen,
             Err(error) => tracing::warn!(%error, frozen, "a sandbox cannot be frozen or thawed"),
@@ -225,7 +259,11 @@ impl Instance {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
             exit = self.process.ended();
         }
-        let memory = self.process.group.as_ref().is_some_and(Group::ran_out_of_memory);
+        let memory = self
+            .process
+            .group
+            .as_ref()
+            .is_some_and(Group::ran_out_of_memory);
         (exit.unwrap_or(Exit::Unknown), memory)
     }
 }
@@ -255,6 +293,7 @@ pub(crate) fn watch(fd: &OwnedFd, interest: Interest) -> io::Result<Watched<'_>>
 pub(crate) struct Wire<'a> {
     socket: Watched<'a>,
     buffer: &'a mut BytesMut,
+    frame_max: usize,
     prints: Prints<'a>,
 }
 
@@ -341,6 +380,7 @@ impl<'a> Wire<'a> {
         Ok(Self {
             socket: watch(&frames.socket, Interest::READABLE | Interest::WRITABLE)?,
             buffer: &mut frames.buffer,
+            frame_max: frames.frame_max,
             prints: Prints::watch(output, log)?,
         })
     }
@@ -374,10 +414,7 @@ impl<'a> Wire<'a> {
     /// The next frame; hands on what is printed until it is there.
     pub(crate) async fn next(&mut self) -> Result<Frame, Broken> {
         loop {
-            if let Some(frame) = Frame::take(self.buffer)? {
-                if frame.kind == from::BROKEN {
-                    return Err(Broken::Build(step_failed(&frame.payload)));
-                }
+            if let Some(frame) = Frame::take(self.buffer, self.frame_max)? {
                 return Ok(frame);
             }
             match fill(*self.socket.get_ref(), self.buffer) {
@@ -400,11 +437,11 @@ impl<'a> Wire<'a> {
 
     /// The next frame, if it has arrived whole.
     pub(crate) fn try_next(&mut self) -> Result<Option<Frame>, Broken> {
-        if let Some(frame) = Frame::take(self.buffer)? {
+        if let Some(frame) = Frame::take(self.buffer, self.frame_max)? {
             return Ok(Some(frame));
         }
         match fill(*self.socket.get_ref(), self.buffer) {
-            Ok(true) => Ok(Frame::take(self.buffer)?),
+            Ok(true) => Ok(Frame::take(self.buffer, self.frame_max)?),
             // The next read tells.
             Ok(false) | Err(_) => Ok(None),
         }

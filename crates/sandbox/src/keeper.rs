@@ -141,6 +141,7 @@ impl Keeper {
         Ok(process)
     }
 
+    #[expect(clippy::host_endian_bytes, reason = "both ends are on this machine")]
     fn clone_child(&self, fds: &[BorrowedFd<'_>]) -> Result<(Process, u32), SpawnError> {
         let waiting = await_mapping().encode().expect("two calls");
         let flags = u64::from(NAMESPACES.cast_unsigned());
@@ -157,14 +158,12 @@ impl Keeper {
             return Err(SpawnError::Gone("the keeper of sandboxes"));
         }
         let pid = i64::from_ne_bytes(answer);
-        match (u32::try_from(pid), received.pop()) {
-            (Ok(pid), Some(pidfd)) => Ok((Process::adopt(pid, pidfd, &self.groups)?, user)),
-            _ => {
-                let errno = i32::try_from(-pid).unwrap_or(libc::EIO);
-                let source = io::Error::from_raw_os_error(errno);
-                Err(system("clone a process into namespaces")(source))
-            }
+        if let (Ok(pid), Some(pidfd)) = (u32::try_from(pid), received.pop()) {
+            return Ok((Process::adopt(pid, pidfd, &self.groups)?, user));
         }
+        let errno = i32::try_from(-pid).unwrap_or(libc::EIO);
+        let source = io::Error::from_raw_os_error(errno);
+        Err(system("clone a process into namespaces")(source))
     }
 }
 
@@ -201,8 +200,7 @@ fn map_users(pid: u32, users: Users, from: u32) -> io::Result<()> {
 /// Reads what a sandbox says of its first phase: nothing but that it is done, or which step failed.
 pub(crate) fn await_ready(near: BorrowedFd<'_>) -> Result<(), SpawnError> {
     let mut answer = [0; 13];
-    let (length, _none) =
-        receive_fds(near, &mut answer).map_err(system("hear from a sandbox"))?;
+    let (length, _none) = receive_fds(near, &mut answer).map_err(system("hear from a sandbox"))?;
     match length {
         0 => Err(SpawnError::Gone("a sandbox")),
         13 => Err(step_failed(&answer[5..])),

@@ -58,7 +58,11 @@ pub(crate) fn restrict(plan: &mut Plan, version: u32, writable: &[&str]) {
     for path in writable {
         allow(plan, path, all);
     }
-    allow(plan, "/dev", all & (READ_FILE | READ_DIR | WRITE_FILE | TRUNCATE));
+    allow(
+        plan,
+        "/dev",
+        all & (READ_FILE | READ_DIR | WRITE_FILE | TRUNCATE),
+    );
     plan.call(
         libc::SYS_landlock_restrict_self,
         &[Arg::Register(0), 0.into()],

@@ -13,11 +13,16 @@
 //!
 //! **Where to start.** [`SandboxRuntime`]; `function.rs` makes an instance, `call.rs` is the life of
 //! a call.
-#![expect(unsafe_code, reason = "namespaces, seccomp and Landlock are reached by system calls")]
+#![expect(
+    unsafe_code,
+    reason = "namespaces, seccomp and Landlock are reached by system calls"
+)]
 
 mod call;
 mod cgroup;
 pub mod code;
+mod doctor;
+mod egress;
 mod fleet;
 mod frame;
 mod function;
@@ -27,6 +32,7 @@ mod keeper;
 mod landlock;
 mod limits;
 mod machine;
+mod opener;
 pub mod packages;
 mod plan;
 mod process;
@@ -37,4 +43,5 @@ mod stream;
 mod sys;
 mod zygote;
 
+pub use doctor::{Finding, State, examine};
 pub use runtime::{Machinery, SandboxConfig, SandboxRuntime, Standing, StartError};

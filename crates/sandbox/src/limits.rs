@@ -14,8 +14,12 @@ pub(crate) const PIDS_MAX: u64 = 1024;
 pub(crate) const RUNTIME_API_BACKLOG: u32 = 16;
 /// How long the processes of a killed sandbox may take to go, in milliseconds.
 pub(crate) const GROUP_EMPTY_MS: u64 = 2_000;
-/// Largest frame from a guest, in bytes: the largest body and what JSON makes of it.
-pub(crate) const FRAME_MAX: usize = 1 << 30;
+/// What a frame from a guest may have beyond the largest answer of its function, in bytes.
+pub(crate) const FRAME_EXTRA: usize = 1 << 20;
+/// What is read of an answer before it is handed on, in bytes; more than that streams.
+pub(crate) const ANSWER_AHEAD: usize = 256 << 10;
+/// What a frame counts beside its bytes.
+pub(crate) const FRAME_COST: usize = 64;
 /// Longest answer of a zygote, in bytes.
 pub(crate) const ZYGOTE_ANSWER_MAX: usize = 256 << 10;
 /// How long a zygote may take to answer: it imports meanwhile. In milliseconds.
@@ -98,3 +102,21 @@ pub(crate) const REQUEST_AHEAD: usize = 64 << 10;
 pub(crate) const STREAM_CHUNKS: usize = 4;
 /// What is shown of the last words of a zygote that failed, in bytes.
 pub(crate) const ZYGOTE_WORDS_MAX: usize = 4 << 10;
+/// After a call found all instances at work, one more than is needed stands ready for so long.
+pub(crate) const HOT_FOR: Duration = Duration::from_secs(10);
+/// It is started so long after the call that needed one.
+pub(crate) const SPARE_AFTER: Duration = Duration::from_millis(50);
+/// Connections of one instance to its way out; those beyond wait to be accepted.
+pub(crate) const EGRESS_CONNECTIONS_MAX: usize = 128;
+/// Connections to it that wait to be accepted.
+pub(crate) const EGRESS_BACKLOG: u32 = 128;
+/// Head of a request to it, and the most that is read ahead, in bytes.
+pub(crate) const EGRESS_HEAD_MAX: usize = 64 << 10;
+/// A connection to it ends after this time without a request, or a tunnel without a byte.
+pub(crate) const EGRESS_IDLE_MAX: Duration = Duration::from_mins(2);
+/// A connection to it ends after this time, whatever it does; a call is shorter.
+pub(crate) const EGRESS_CONNECTION_TIME_MAX: Duration = Duration::from_hours(1);
+/// After a connection could not be accepted, for want of descriptors above all.
+pub(crate) const EGRESS_RETRY: Duration = Duration::from_millis(100);
+/// Signals that may be queued for the processes of a sandbox, and timers of theirs.
+pub(crate) const SIGNALS_PENDING_MAX: u64 = 1024;

@@ -19,8 +19,10 @@ use crate::host::{self, Interpreter};
 use crate::keeper::{Keeper, SpawnError, Users, await_ready};
 use crate::landlock;
 use crate::limits::{
-    PIDS_MAX, SPARES_MAX, SPARES_MIN, STARTS_AT_ONCE, ZYGOTES_MAX, ZYGOTES_MEMORY_MAX, ZYGOTE_IDLE_MS,
+    PIDS_MAX, SPARES_MAX, SPARES_MIN, STARTS_AT_ONCE, ZYGOTE_IDLE_MS, ZYGOTES_MAX,
+    ZYGOTES_MEMORY_MAX,
 };
+use crate::opener::Opener;
 use crate::profile::{Confinement, Program, RUNTIME, Root, native, started};
 use crate::zygote::{Fork, Lines, Package, Zygote};
 
@@ -32,6 +34,7 @@ const ENTER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/enter.so"));
 #[derive(Debug)]
 pub(crate) struct Machine {
     pub(crate) keeper: Keeper,
+    pub(crate) opener: Opener,
     pub(crate) groups: Arc<Groups>,
     pub(crate) landlock: u32,
     /// Python functions' interpreter.
@@ -105,18 +108,22 @@ impl Nursery {
 impl Machine {
     /// Starts the keeper, and ends what an earlier node left. `folder` is for small files of ours,
     /// `name` this node's, by which a later one knows what it left.
-    pub(crate) fn start(folder: &Path, name: &str, handle: Handle) -> Result<Arc<Self>, SpawnError> {
+    pub(crate) fn start(
+        folder: &Path,
+        name: &str,
+        handle: Handle,
+    ) -> Result<Arc<Self>, SpawnError> {
         let groups = Groups::open(Trees::make(name));
         let groups = Arc::new(groups.map_err(crate::keeper::system("start a thread"))?);
         let keeper = Keeper::start(Users::here(), &groups)?;
         let runtime = folder.join("runtime");
         write_runtime(&runtime).map_err(crate::keeper::system("write the bootstraps"))?;
-        let python = host::find("python3").and_then(|program| host::python(&program));
         Ok(Arc::new(Self {
+            opener: Opener::start(&keeper)?,
             keeper,
             groups,
             landlock: landlock::version(),
-            python,
+            python: host::python(folder),
             node: host::find("node").and_then(|node| std::fs::canonicalize(node).ok()),
             runtime,
             forest: Mutex::default(),
@@ -143,14 +150,18 @@ impl Machine {
             guest: self.keeper.users().guest(),
             landlock: self.landlock,
             tmp_bytes,
-            address_space: (!trees.has("memory")).then_some(memory_bytes),
+            data: (!trees.has("memory")).then_some(memory_bytes),
             processes: (!trees.has("pids")).then_some(PIDS_MAX),
         }
     }
 
     /// Where processes for a function come from: for Python the zygote that has most of its
     /// packages and none besides.
-    pub(crate) fn nursery(&self, kind: RuntimeKind, packages: &[Package]) -> Result<Arc<Nursery>, SpawnError> {
+    pub(crate) fn nursery(
+        &self,
+        kind: RuntimeKind,
+        packages: &[Package],
+    ) -> Result<Arc<Nursery>, SpawnError> {
         match kind {
             RuntimeKind::NodeJs => return Ok(Arc::clone(&self.nodejs)),
             RuntimeKind::Python3 => {}
@@ -193,7 +204,9 @@ impl Machine {
         let arguments = arguments.map(str::to_owned).into_iter();
         let program = Program {
             path: python.program.clone(),
-            arguments: arguments.chain([script, "zygote".to_owned(), library]).collect(),
+            arguments: arguments
+                .chain([script, "zygote".to_owned(), library])
+                .collect(),
             env: base_env(),
         };
         let root = Root::base(&self.runtime).with_python(python);
@@ -205,18 +218,25 @@ impl Machine {
         if packages.is_empty() {
             return;
         }
-        let names: Vec<_> = packages.iter().map(|package| package.name.clone()).collect();
+        let names: Vec<_> = packages
+            .iter()
+            .map(|package| package.name.clone())
+            .collect();
         let Ok(above) = self.nursery(RuntimeKind::Python3, packages) else {
             return;
         };
         let Some(zygote) = above.zygote() else { return };
         let has = zygote.has();
-        let more: Vec<_> = packages.iter().filter(|p| !has.contains(p.name.as_str())).cloned().collect();
+        let more: Vec<_> = packages
+            .iter()
+            .filter(|p| !has.contains(p.name.as_str()))
+            .cloned()
+            .collect();
         drop(has);
         if more.is_empty() || !zygote.may_branch() || !self.forest().tried.insert(names.clone()) {
             return;
         }
-        match zygote.branch(&more, self.now_ms()) {
+        match zygote.branch(&self.opener, &more, self.now_ms()) {
             Ok((zygote, imported)) => {
                 let memory = zygote.memory();
                 tracing::info!(?names, imported = ?imported.imported, memory, "a zygote is ready");
@@ -254,7 +274,9 @@ impl Machine {
             let gone = forest.nurseries.remove(oldest);
             if let Some(zygote) = gone.zygote() {
                 let names: Vec<_> = zygote.has().into_iter().map(str::to_owned).collect();
-                forest.tried.retain(|tried| tried.iter().any(|name| !names.contains(name)));
+                forest
+                    .tried
+                    .retain(|tried| tried.iter().any(|name| !names.contains(name)));
             }
         }
     }
@@ -280,7 +302,9 @@ impl Machine {
         if spare.is_none() {
             // Somebody waits: more shall stand ready the next time.
             let wanted = nursery.wanted.load(Ordering::Relaxed);
-            nursery.wanted.store((wanted + 1).min(SPARES_MAX), Ordering::Relaxed);
+            nursery
+                .wanted
+                .store((wanted + 1).min(SPARES_MAX), Ordering::Relaxed);
         }
         self.fill_soon(nursery);
         spare
@@ -361,7 +385,10 @@ impl Machine {
         root.share(node);
         let program = Program {
             path: node.clone(),
-            arguments: vec![node.to_string_lossy().into_owned(), format!("{RUNTIME}/bootstrap.mjs")],
+            arguments: vec![
+                node.to_string_lossy().into_owned(),
+                format!("{RUNTIME}/bootstrap.mjs"),
+            ],
             env: base_env(),
         };
         let lines = Lines::open(SocketType::STREAM)?;
@@ -395,7 +422,10 @@ impl Machine {
 }
 
 fn best(nurseries: &[Arc<Nursery>], packages: &[Package]) -> Arc<Nursery> {
-    let names: BTreeSet<&str> = packages.iter().map(|package| package.name.as_str()).collect();
+    let names: BTreeSet<&str> = packages
+        .iter()
+        .map(|package| package.name.as_str())
+        .collect();
     let fitting = nurseries.iter().filter_map(|nursery| {
         let has = nursery.zygote()?.has();
         has.is_subset(&names).then_some((has.len(), nursery))

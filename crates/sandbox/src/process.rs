@@ -22,7 +22,11 @@ pub(crate) struct Process {
 impl Process {
     /// Takes a process over that was made just now, into a group of its own, before it does
     /// anything of a function's.
-    pub(crate) fn adopt(pid: u32, pidfd: OwnedFd, groups: &Arc<Groups>) -> Result<Self, SpawnError> {
+    pub(crate) fn adopt(
+        pid: u32,
+        pidfd: OwnedFd,
+        groups: &Arc<Groups>,
+    ) -> Result<Self, SpawnError> {
         let mut process = Self {
             pid,
             pidfd,

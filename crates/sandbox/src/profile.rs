@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use crate::landlock;
 use crate::limits::{
-    FILES_OPEN_MAX, ROOT_BYTES, RUNTIME_API_BACKLOG, ZYGOTE_TMP_BYTES,
+    EGRESS_BACKLOG, FILES_OPEN_MAX, ROOT_BYTES, RUNTIME_API_BACKLOG, SIGNALS_PENDING_MAX,
+    ZYGOTE_TMP_BYTES,
 };
 use crate::plan::{Arg, Plan};
 use crate::seccomp;
@@ -26,6 +27,10 @@ pub(crate) const LEVELS: u8 = 6;
 pub(crate) const RUNTIME_API_PORT: u16 = 9001;
 /// The number under which the Runtime API's socket waits for the node to take it.
 pub(crate) const LISTENER_FD: i32 = 90;
+/// Where the proxy to the outside listens, inside, if the function may reach anything.
+pub(crate) const EGRESS_PORT: u16 = 3128;
+/// The number under which its socket waits for the node to take it, until the second phase.
+pub(crate) const EGRESS_FD: i32 = 91;
 
 /// Every namespace that a sandbox has of its own.
 pub(crate) const NAMESPACES: i32 = libc::CLONE_NEWUSER
@@ -78,8 +83,8 @@ pub(crate) struct Confinement {
     pub(crate) landlock: u32,
     /// Bytes of `/tmp`.
     pub(crate) tmp_bytes: u64,
-    /// Address space in bytes, where no control group bounds memory.
-    pub(crate) address_space: Option<u64>,
+    /// Private memory of each process in bytes, where no control group bounds that of all.
+    pub(crate) data: Option<u64>,
     /// Processes of its user, where no control group bounds them.
     pub(crate) processes: Option<u64>,
 }
@@ -118,13 +123,19 @@ fn mkdirs(plan: &mut Plan, made: &mut Vec<String>, path: &Path) {
 fn mount(plan: &mut Plan, kind: &str, target: &str, flags: u64, options: &str) {
     let (kind, target) = (plan.text(kind), plan.text(target));
     let options = plan.text(options);
-    plan.call(libc::SYS_mount, &[kind, target, kind, flags.into(), options]);
+    plan.call(
+        libc::SYS_mount,
+        &[kind, target, kind, flags.into(), options],
+    );
 }
 
 fn remount_read_only(plan: &mut Plan, target: &str) {
     let (none, target) = (plan.text("none"), plan.text(target));
     let flags = libc::MS_REMOUNT | libc::MS_BIND | MS_PLAIN | MS_RDONLY;
-    plan.call(libc::SYS_mount, &[none, target, none, flags.into(), 0.into()]);
+    plan.call(
+        libc::SYS_mount,
+        &[none, target, none, flags.into(), 0.into()],
+    );
 }
 
 /// Attaches a detached mount, read-only.
@@ -152,9 +163,17 @@ const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 pub(crate) fn enter_root(plan: &mut Plan, root: &Root, privileged: bool) {
     let (slash, none) = (plan.text("/"), plan.text("none"));
     let private = libc::MS_REC | libc::MS_PRIVATE;
-    plan.call(libc::SYS_mount, &[none, slash, 0.into(), private.into(), 0.into()]);
+    plan.call(
+        libc::SYS_mount,
+        &[none, slash, 0.into(), private.into(), 0.into()],
+    );
     // Found as the node's user, who may see them, before this becomes another.
-    let devices = DEVICES.map(|name| (PathBuf::from(format!("/dev/{name}")), format!("/dev/{name}")));
+    let devices = DEVICES.map(|name| {
+        (
+            PathBuf::from(format!("/dev/{name}")),
+            format!("/dev/{name}"),
+        )
+    });
     let sources: Vec<_> = root.mounts.iter().chain(&devices).collect();
     for (at, (source, _)) in sources.iter().enumerate() {
         let path = plan.text(source.as_os_str().as_encoded_bytes());
@@ -175,7 +194,13 @@ pub(crate) fn enter_root(plan: &mut Plan, root: &Root, privileged: bool) {
     );
     plan.call(libc::SYS_chdir, &[staging]);
     fill(plan, root, &sources);
-    mount(plan, "proc", "proc", MS_PLAIN | libc::MS_NOEXEC, "subset=pid");
+    mount(
+        plan,
+        "proc",
+        "proc",
+        MS_PLAIN | libc::MS_NOEXEC,
+        "subset=pid",
+    );
     let dot = plan.text(".");
     plan.call(libc::SYS_pivot_root, &[dot, dot]);
     plan.call(libc::SYS_umount2, &[dot, libc::MNT_DETACH.into()]);
@@ -195,19 +220,30 @@ fn fill(plan: &mut Plan, root: &Root, sources: &[&(PathBuf, String)]) {
     let mut made = Vec::new();
     let relative = |path: &str| PathBuf::from(path.trim_start_matches('/'));
     let folders = ["/proc", "/tmp", "/dev", TASK, RUNTIME, PACKAGES];
-    for folder in folders.into_iter().chain(root.folders.iter().map(String::as_str)) {
+    for folder in folders
+        .into_iter()
+        .chain(root.folders.iter().map(String::as_str))
+    {
         mkdirs(plan, &mut made, &relative(folder));
     }
     for level in 0..LEVELS {
         mkdirs(plan, &mut made, &relative(&level_folder(level)));
     }
     for (place, target) in &root.links {
-        mkdirs(plan, &mut made, relative(place).parent().unwrap_or(Path::new("")));
+        mkdirs(
+            plan,
+            &mut made,
+            relative(place).parent().unwrap_or(Path::new("")),
+        );
         let (target, place) = (plan.text(target), plan.text(place.trim_start_matches('/')));
         plan.call(libc::SYS_symlinkat, &[target, at_cwd(), place]);
     }
     for (place, content) in &root.files {
-        mkdirs(plan, &mut made, relative(place).parent().unwrap_or(Path::new("")));
+        mkdirs(
+            plan,
+            &mut made,
+            relative(place).parent().unwrap_or(Path::new("")),
+        );
         write_file(plan, place.trim_start_matches('/'), content.as_bytes());
     }
     for (at, (source, place)) in sources.iter().enumerate() {
@@ -262,62 +298,92 @@ pub(crate) fn level_folder(level: u8) -> String {
 }
 
 fn become_user(plan: &mut Plan, uid: u32, gid: u32) {
-    plan.call(libc::SYS_setgroups, &[0.into(), 0.into()]).may_fail();
+    plan.call(libc::SYS_setgroups, &[0.into(), 0.into()])
+        .may_fail();
     plan.call(libc::SYS_setresgid, &[gid.into(), gid.into(), gid.into()]);
     plan.call(libc::SYS_setresuid, &[uid.into(), uid.into(), uid.into()]);
 }
 
 fn die_with_parent(plan: &mut Plan) {
-    prctl(plan, libc::PR_SET_PDEATHSIG, libc::SIGKILL.cast_unsigned().into());
+    prctl(
+        plan,
+        libc::PR_SET_PDEATHSIG,
+        libc::SIGKILL.cast_unsigned().into(),
+    );
     prctl(plan, libc::PR_SET_DUMPABLE, 1);
 }
 
 fn prctl(plan: &mut Plan, option: i32, value: u64) {
     let none = Arg::from(0);
-    plan.call(libc::SYS_prctl, &[option.into(), value.into(), none, none, none]);
+    plan.call(
+        libc::SYS_prctl,
+        &[option.into(), value.into(), none, none, none],
+    );
 }
 
 /// Takes the sandbox's name and brings its loopback interface up.
+#[expect(clippy::host_endian_bytes, reason = "the kernel's own order")]
 fn start_network(plan: &mut Plan) {
     let name = plan.text("sandbox");
     plan.call(libc::SYS_sethostname, &[name, 7.into()]);
     let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
-    plan.call(libc::SYS_socket, &[libc::AF_INET.into(), kind.into(), 0.into()])
-        .save(5);
+    plan.call(
+        libc::SYS_socket,
+        &[libc::AF_INET.into(), kind.into(), 0.into()],
+    )
+    .save(5);
     // struct ifreq: the name in 16 bytes, then the flags.
     let mut request = [0; 40];
     request[..2].copy_from_slice(b"lo");
     let up = u16::try_from(libc::IFF_UP | libc::IFF_RUNNING).expect("small flags");
     request[16..18].copy_from_slice(&up.to_ne_bytes());
     let request = plan.bytes(&request);
-    plan.call(libc::SYS_ioctl, &[Arg::Register(5), SIOCSIFFLAGS.into(), request]);
+    plan.call(
+        libc::SYS_ioctl,
+        &[Arg::Register(5), SIOCSIFFLAGS.into(), request],
+    );
     plan.call(libc::SYS_close, &[Arg::Register(5)]);
 }
 
 const SIOCSIFFLAGS: u32 = 0x8914;
 
-/// Opens the Runtime API's socket as [`LISTENER_FD`], for the node to take.
-fn listen(plan: &mut Plan) {
+/// Opens a socket that listens at `port` of the loopback address as descriptor `number`, for the
+/// node to take.
+#[expect(clippy::host_endian_bytes, reason = "the kernel's own order")]
+fn listen(plan: &mut Plan, port: u16, backlog: u32, number: i32) {
     let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    plan.call(libc::SYS_socket, &[libc::AF_INET.into(), kind.into(), 0.into()])
-        .save(5);
+    plan.call(
+        libc::SYS_socket,
+        &[libc::AF_INET.into(), kind.into(), 0.into()],
+    )
+    .save(5);
     // struct sockaddr_in.
     let mut address = [0; 16];
-    address[..2].copy_from_slice(&libc::AF_INET.to_ne_bytes()[..2]);
-    address[2..4].copy_from_slice(&RUNTIME_API_PORT.to_be_bytes());
+    let family = u16::try_from(libc::AF_INET).expect("a small number");
+    address[..2].copy_from_slice(&family.to_ne_bytes());
+    address[2..4].copy_from_slice(&port.to_be_bytes());
     address[4..8].copy_from_slice(&[127, 0, 0, 1]);
     let address = plan.bytes(&address);
     plan.call(libc::SYS_bind, &[Arg::Register(5), address, 16.into()]);
-    plan.call(libc::SYS_listen, &[Arg::Register(5), RUNTIME_API_BACKLOG.into()]);
+    plan.call(libc::SYS_listen, &[Arg::Register(5), backlog.into()]);
     plan.call(
         libc::SYS_dup3,
-        &[Arg::Register(5), LISTENER_FD.into(), libc::O_CLOEXEC.into()],
+        &[Arg::Register(5), number.into(), libc::O_CLOEXEC.into()],
     );
     plan.call(libc::SYS_close, &[Arg::Register(5)]);
 }
 
+/// Opens the proxy's socket. Every sandbox has it until it has a function: whether that may reach
+/// anything is known only then, and by then the socket must be there.
+fn listen_for_egress(plan: &mut Plan) {
+    listen(plan, EGRESS_PORT, EGRESS_BACKLOG, EGRESS_FD);
+}
+
 fn dup(plan: &mut Plan, register: u8, number: i32) {
-    plan.call(libc::SYS_dup3, &[Arg::Register(register), number.into(), 0.into()]);
+    plan.call(
+        libc::SYS_dup3,
+        &[Arg::Register(register), number.into(), 0.into()],
+    );
 }
 
 /// The program that a sandbox becomes.
@@ -331,7 +397,12 @@ pub(crate) struct Program {
 fn exec(plan: &mut Plan, program: &Program) {
     let path = plan.text(program.path.as_os_str().as_encoded_bytes());
     let arguments = plan.texts(&program.arguments);
-    let env = plan.texts(program.env.iter().map(|(name, value)| format!("{name}={value}")));
+    let env = plan.texts(
+        program
+            .env
+            .iter()
+            .map(|(name, value)| format!("{name}={value}")),
+    );
     plan.call(libc::SYS_execve, &[path, arguments, env]);
 }
 
@@ -369,8 +440,12 @@ pub(crate) fn after_fork() -> Plan {
     let mut plan = Plan::default();
     let own = plan.text("/proc/self/ns/pid");
     let flags = libc::O_RDONLY | libc::O_CLOEXEC;
-    plan.call(libc::SYS_openat, &[at_cwd(), own, flags.into()]).save(8);
-    plan.call(libc::SYS_setns, &[Arg::Register(8), libc::CLONE_NEWPID.into()]);
+    plan.call(libc::SYS_openat, &[at_cwd(), own, flags.into()])
+        .save(8);
+    plan.call(
+        libc::SYS_setns,
+        &[Arg::Register(8), libc::CLONE_NEWPID.into()],
+    );
     plan.call(libc::SYS_close, &[Arg::Register(8)]);
     plan
 }
@@ -380,18 +455,41 @@ fn forked(plan: &mut Plan) {
     for (register, number) in [(0, 3), (1, 1), (2, 2)] {
         dup(plan, register, number);
     }
-    plan.call(libc::SYS_close_range, &[4.into(), u32::MAX.into(), 0.into()]);
+    plan.call(
+        libc::SYS_close_range,
+        &[4.into(), u32::MAX.into(), 0.into()],
+    );
     die_with_parent(plan);
     plan.call(libc::SYS_unshare, &[FORKED.into()]);
-    mount(plan, "proc", "/proc", MS_PLAIN | libc::MS_NOEXEC, "subset=pid");
+    mount(
+        plan,
+        "proc",
+        "/proc",
+        MS_PLAIN | libc::MS_NOEXEC,
+        "subset=pid",
+    );
     start_network(plan);
 }
 
-/// The first phase of an instance that a zygote forked: it waits for [`confine`].
+/// The first phase of an instance that a zygote forked: it tells who it is and waits for
+/// [`nothing`], so that it is in its control group before it has memory of its own.
 pub(crate) fn forked_instance() -> Plan {
     let mut plan = Plan::default();
     forked(&mut plan);
+    listen_for_egress(&mut plan);
     ready(&mut plan);
+    plan.receive(3);
+    plan
+}
+
+/// A plan of nothing: what it is sent to goes on.
+pub(crate) fn nothing() -> Plan {
+    Plan::default()
+}
+
+/// Waits, as a spare, for [`confine`].
+pub(crate) fn stand_by() -> Plan {
+    let mut plan = Plan::default();
     plan.receive(3);
     plan
 }
@@ -429,7 +527,12 @@ pub(crate) fn packages<'a, T: AsRef<str>>(
         for (register, name) in (0..).zip(chunk) {
             let place = format!("{folder}/{}", name.as_ref());
             mkdir(&mut plan, &place);
-            attach(&mut plan, register, &place, ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV);
+            attach(
+                &mut plan,
+                register,
+                &place,
+                ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV,
+            );
         }
         if at + 1 == count {
             remount_read_only(&mut plan, &folder);
@@ -445,6 +548,8 @@ pub(crate) fn packages<'a, T: AsRef<str>>(
 /// The second phase: the code, whose descriptor comes along, and `/tmp` are mounted, and all
 /// privileges go.
 fn confined(plan: &mut Plan, with: &Confinement) {
+    // The node has its copy, or nobody listens there any more.
+    plan.call(libc::SYS_close, &[EGRESS_FD.into()]).may_fail();
     let options = format!("mode=1777,size={},nr_inodes=65536", with.tmp_bytes);
     mount(plan, "tmpfs", "/tmp", MS_PLAIN, &options);
     attach(plan, 0, TASK, ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV);
@@ -457,16 +562,26 @@ fn drop_privileges(plan: &mut Plan, with: &Confinement) {
         (libc::RLIMIT_CORE, 0),
         (libc::RLIMIT_MEMLOCK, 64 << 10),
         (libc::RLIMIT_MSGQUEUE, 0),
+        (libc::RLIMIT_SIGPENDING, SIGNALS_PENDING_MAX),
     ];
-    let space = with.address_space.map(|bytes| (libc::RLIMIT_AS, bytes));
+    let space = with.data.map(|bytes| (libc::RLIMIT_DATA, bytes));
     let processes = with.processes.map(|count| (libc::RLIMIT_NPROC, count));
     for (resource, limit) in limits.into_iter().chain(space).chain(processes) {
         let limit = plan.words(&[limit, limit]);
-        plan.call(libc::SYS_prlimit64, &[0.into(), resource.into(), limit, 0.into()])
-            .may_fail();
+        plan.call(
+            libc::SYS_prlimit64,
+            &[0.into(), resource.into(), limit, 0.into()],
+        )
+        .may_fail();
     }
     for capability in 0_u64..64 {
-        let arguments = [libc::PR_CAPBSET_DROP.into(), capability.into(), 0.into(), 0.into(), 0.into()];
+        let arguments = [
+            libc::PR_CAPBSET_DROP.into(),
+            capability.into(),
+            0.into(),
+            0.into(),
+            0.into(),
+        ];
         plan.call(libc::SYS_prctl, &arguments).may_fail();
     }
     // Being user 0 gives nothing, and no capability is kept or raised over exec; all locked.
@@ -480,12 +595,11 @@ fn drop_privileges(plan: &mut Plan, with: &Confinement) {
     prctl(plan, libc::PR_SET_NO_NEW_PRIVS, 1);
     die_with_parent(plan);
     landlock::restrict(plan, with.landlock, &["/tmp"]);
-    for filter in seccomp::filters() {
-        let count = filter.len() as u64 / 8;
-        let filter = plan.bytes(&filter);
-        let program = plan.counted(count, filter);
-        plan.call(libc::SYS_seccomp, &[1.into(), 0.into(), program]);
-    }
+    let filter = seccomp::filter();
+    let count = filter.len() as u64 / 8;
+    let filter = plan.bytes(&filter);
+    let program = plan.counted(count, filter);
+    plan.call(libc::SYS_seccomp, &[1.into(), 0.into(), program]);
 }
 
 /// The second phase of an instance that a zygote forked; it goes on as it is.
@@ -503,6 +617,42 @@ pub(crate) fn await_mapping() -> Plan {
     plan
 }
 
+/// The number under which a mount waits for the node to take it.
+pub(crate) const TAKEN_FD: i32 = 80;
+
+/// A process that sees the host's files and waits for [`open_mount`]. Descriptors: the socket,
+/// standard output and error.
+pub(crate) fn wait_for_mounts() -> Plan {
+    let mut plan = Plan::default();
+    let (slash, none) = (plan.text("/"), plan.text("none"));
+    let private = libc::MS_REC | libc::MS_PRIVATE;
+    plan.call(
+        libc::SYS_mount,
+        &[none, slash, 0.into(), private.into(), 0.into()],
+    );
+    die_with_parent(&mut plan);
+    keep_descriptors(&mut plan);
+    plan.receive(3);
+    plan
+}
+
+/// Opens a folder as a detached mount under [`TAKEN_FD`], and waits for the next.
+pub(crate) fn open_mount(folder: &Path) -> Plan {
+    let mut plan = Plan::default();
+    // What came along is of no use here.
+    plan.call(libc::SYS_close, &[Arg::Register(0)]);
+    let path = plan.text(folder.as_os_str().as_encoded_bytes());
+    let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC.cast_unsigned() | AT_RECURSIVE;
+    plan.call(libc::SYS_open_tree, &[at_cwd(), path, flags.into()])
+        .save(1);
+    let to = [Arg::Register(1), TAKEN_FD.into(), libc::O_CLOEXEC.into()];
+    plan.call(libc::SYS_dup3, &to);
+    plan.call(libc::SYS_close, &[Arg::Register(1)]);
+    ready(&mut plan);
+    plan.receive(3);
+    plan
+}
+
 /// The first phase of a sandbox for a native program, which then waits for [`start`]. Descriptors:
 /// the socket, standard output and error.
 pub(crate) fn native(root: &Root, privileged: bool) -> Plan {
@@ -511,7 +661,13 @@ pub(crate) fn native(root: &Root, privileged: bool) -> Plan {
     start_network(&mut plan);
     die_with_parent(&mut plan);
     keep_descriptors(&mut plan);
-    listen(&mut plan);
+    listen(
+        &mut plan,
+        RUNTIME_API_PORT,
+        RUNTIME_API_BACKLOG,
+        LISTENER_FD,
+    );
+    listen_for_egress(&mut plan);
     ready(&mut plan);
     plan.receive(3);
     plan
@@ -523,7 +679,10 @@ fn keep_descriptors(plan: &mut Plan) {
     for (register, number) in [(0, 3), (1, 1), (2, 2)] {
         dup(plan, register, number);
     }
-    plan.call(libc::SYS_close_range, &[4.into(), u32::MAX.into(), 0.into()]);
+    plan.call(
+        libc::SYS_close_range,
+        &[4.into(), u32::MAX.into(), 0.into()],
+    );
 }
 
 /// Tells over the socket that the first phase is done.
@@ -550,7 +709,12 @@ pub(crate) fn start(with: &Confinement, program: &Program) -> Plan {
 /// A sandbox whose program starts before it has a function: pid 1 waits for [`admit`], its child
 /// becomes the program at once. Descriptors: pid 1's socket, standard output and error, the
 /// program's socket (its 3).
-pub(crate) fn started(root: &Root, privileged: bool, with: &Confinement, program: &Program) -> Plan {
+pub(crate) fn started(
+    root: &Root,
+    privileged: bool,
+    with: &Confinement,
+    program: &Program,
+) -> Plan {
     let mut plan = Plan::default();
     enter_root(&mut plan, root, privileged);
     start_network(&mut plan);
@@ -560,12 +724,19 @@ pub(crate) fn started(root: &Root, privileged: bool, with: &Confinement, program
     // The parent may still mount, here and so for the child.
     plan.fork(|plan| {
         dup(plan, 3, 3);
-        plan.call(libc::SYS_close_range, &[4.into(), u32::MAX.into(), 0.into()]);
+        plan.call(
+            libc::SYS_close_range,
+            &[4.into(), u32::MAX.into(), 0.into()],
+        );
         drop_privileges(plan, with);
         exec(plan, program);
     });
     plan.call(libc::SYS_dup3, &[Arg::Register(0), 3.into(), 0.into()]);
-    plan.call(libc::SYS_close_range, &[4.into(), u32::MAX.into(), 0.into()]);
+    plan.call(
+        libc::SYS_close_range,
+        &[4.into(), u32::MAX.into(), 0.into()],
+    );
+    listen_for_egress(&mut plan);
     ready(&mut plan);
     plan.receive(3);
     plan

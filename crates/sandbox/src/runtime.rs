@@ -3,11 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fractus_func::{
-    CompileError, Description, LoadError, Manifest, Memory, Program, Runtime,
-};
+use fractus_func::{CompileError, Description, LoadError, Manifest, Memory, Program, Runtime};
 use thiserror::Error;
 
+use crate::cgroup::Trees;
 use crate::code::{Library, Prepared};
 use crate::fleet::Fleet;
 use crate::function::{Function, Loaded, grow};
@@ -87,8 +86,12 @@ impl SandboxRuntime {
         let handle = threads.handle().clone();
         let machine = Machine::start(&folder, &name, handle)
             .map_err(|error| StartError::Machine(Machinery(error)))?;
-        let python = machine.python.as_ref();
-        let python = python.and_then(|python| Python::probe(&python.program).ok());
+        tell_what_is_missing(&machine);
+        let python = machine.python.as_ref().map(|python| Python {
+            program: python.program.clone(),
+            version: python.version.clone(),
+            tag: python.tag.clone(),
+        });
         let tag = python.as_ref().map_or("", |python| python.tag.as_str());
         let fingerprint = format!("native-1-{tag}");
         let library = Library::open(&folder, python).map_err(|source| StartError::Folder {
@@ -120,6 +123,25 @@ impl SandboxRuntime {
     }
 }
 
+/// Says at start what sandboxes lack here; `fractus doctor` tells more.
+fn tell_what_is_missing(machine: &Machine) {
+    let trees = machine.groups.trees();
+    if let Trees::None(why) = trees {
+        tracing::warn!(
+            why,
+            "no control groups: limits of resources (rlimits) bound sandboxes"
+        );
+    } else if !trees.has("freezer") || !trees.has("cpu") {
+        tracing::warn!("some controllers of control groups are missing: see `fractus doctor`");
+    }
+    if machine.landlock == 0 {
+        tracing::warn!("this kernel has no Landlock: sandboxes do without");
+    }
+    if machine.python.is_none() {
+        tracing::info!("no python3 on the path: Python functions cannot be deployed");
+    }
+}
+
 impl Runtime for SandboxRuntime {
     fn fingerprint(&self) -> &str {
         &self.fingerprint
@@ -129,13 +151,13 @@ impl Runtime for SandboxRuntime {
         let prepared = self.library.prepare(artifact)?;
         // Imports are paid before the first call.
         let machine = self.fleet.machine();
-        grow(machine, &self.packages(&prepared), prepared.modules.clone());
+        grow(machine, &self.packages(&prepared), &prepared.modules);
         Ok(prepared.to_bytes())
     }
 
     fn describe(&self, compiled: &Path, manifest: &Manifest) -> Result<Description, CompileError> {
-        let prepared = Prepared::read(compiled)
-            .map_err(|error| CompileError::Archive(error.to_string()))?;
+        let prepared =
+            Prepared::read(compiled).map_err(|error| CompileError::Archive(error.to_string()))?;
         Ok(Description {
             runtime: prepared.kind_for(manifest)?,
             packages: prepared.packages.len(),
@@ -148,8 +170,13 @@ impl Runtime for SandboxRuntime {
             reason,
         };
         let prepared = Prepared::read(compiled)?;
-        let kind = prepared.kind_for(manifest).map_err(|e| failed(e.to_string()))?;
-        let lease = self.library.lease(&prepared).map_err(|e| failed(e.to_string()))?;
+        let kind = prepared
+            .kind_for(manifest)
+            .map_err(|e| failed(e.to_string()))?;
+        let lease = self
+            .library
+            .lease(&prepared)
+            .map_err(|e| failed(e.to_string()))?;
         let packages = self.packages(&prepared);
         let function = Arc::new(Function::new(&self.fleet, kind, manifest, lease, packages));
         function.warm_up(prepared.modules);

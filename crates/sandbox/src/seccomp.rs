@@ -1,12 +1,10 @@
 //! Which system calls a function may make: an allow-list. What is not on it answers EPERM, or
 //! ENOSYS where programs then fall back to something older.
+//!
+//! The filter is a binary tree over the numbers, not a list of comparisons: the kernel runs it for
+//! every number when it is put on, and that is on the way of a cold start.
 
 use std::collections::BTreeMap;
-
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch,
-};
 
 /// System calls that exist on every architecture we run on. In groups: files, memory, processes,
 /// signals and time, descriptors and events, sockets.
@@ -27,9 +25,7 @@ const ALLOWED: &[i64] = &[
     libc::SYS_getxattr, libc::SYS_lgetxattr, libc::SYS_fgetxattr, libc::SYS_listxattr,
     libc::SYS_llistxattr, libc::SYS_flistxattr, libc::SYS_setxattr, libc::SYS_lsetxattr,
     libc::SYS_fsetxattr, libc::SYS_removexattr, libc::SYS_lremovexattr, libc::SYS_fremovexattr,
-    libc::SYS_inotify_init1, libc::SYS_inotify_add_watch, libc::SYS_inotify_rm_watch,
-    libc::SYS_mknodat, libc::SYS_io_setup, libc::SYS_io_submit, libc::SYS_io_getevents,
-    libc::SYS_io_destroy, libc::SYS_io_cancel,
+    libc::SYS_mknodat,
 
     libc::SYS_brk, libc::SYS_mmap, libc::SYS_munmap, libc::SYS_mremap, libc::SYS_mprotect,
     libc::SYS_madvise, libc::SYS_msync, libc::SYS_mincore, libc::SYS_mlock, libc::SYS_mlock2,
@@ -88,8 +84,7 @@ const ALLOWED_HERE: &[i64] = &[
     libc::SYS_open, libc::SYS_creat, libc::SYS_stat, libc::SYS_lstat, libc::SYS_access,
     libc::SYS_readlink, libc::SYS_getdents, libc::SYS_mkdir, libc::SYS_rmdir, libc::SYS_unlink,
     libc::SYS_rename, libc::SYS_link, libc::SYS_symlink, libc::SYS_chmod, libc::SYS_chown,
-    libc::SYS_lchown, libc::SYS_utime, libc::SYS_utimes, libc::SYS_futimesat, libc::SYS_mknod,
-    libc::SYS_inotify_init, libc::SYS_fork, libc::SYS_vfork, libc::SYS_getpgrp, libc::SYS_pause,
+    libc::SYS_lchown, libc::SYS_utime, libc::SYS_utimes, libc::SYS_futimesat, libc::SYS_mknod, libc::SYS_fork, libc::SYS_vfork, libc::SYS_getpgrp, libc::SYS_pause,
     libc::SYS_alarm, libc::SYS_time, libc::SYS_dup2, libc::SYS_pipe, libc::SYS_eventfd,
     libc::SYS_signalfd, libc::SYS_epoll_create, libc::SYS_epoll_wait, libc::SYS_poll,
     libc::SYS_select, libc::SYS_arch_prctl,
@@ -107,77 +102,171 @@ const ABSENT: &[i64] = &[
     libc::SYS_io_uring_register,
     libc::SYS_userfaultfd,
     libc::SYS_memfd_secret,
+    // Counted for the whole machine, or for the node's user: one function could take all.
+    libc::SYS_inotify_init1,
+    libc::SYS_io_setup,
 ];
 
 /// All flags of clone that make a namespace.
-const CLONE_NEW: u64 = 0x7e02_0000;
+const CLONE_NEW: u32 = 0x7e02_0000;
 
-fn condition(index: u8, operation: SeccompCmpOp, value: u64) -> SeccompCondition {
-    // Linux reads these arguments as 32 bits wide.
-    SeccompCondition::new(index, SeccompCmpArgLen::Dword, operation, value)
-        .expect("system calls have six arguments")
+/// An instruction of classic BPF, `struct sock_filter`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Instruction {
+    code: u16,
+    /// Instructions to skip if a condition holds, or if it does not.
+    skip: (u8, u8),
+    value: u32,
 }
 
-fn rule(conditions: Vec<SeccompCondition>) -> SeccompRule {
-    SeccompRule::new(conditions).expect("it has a condition")
+const LOAD: u16 = 0x20;
+const JUMP: u16 = 0x05;
+const JUMP_EQUAL: u16 = 0x15;
+const JUMP_AT_LEAST: u16 = 0x35;
+const JUMP_ANY_BIT: u16 = 0x45;
+const RETURN: u16 = 0x06;
+
+const ALLOW: u32 = 0x7fff_0000;
+const KILL: u32 = 0x8000_0000;
+const ERRNO: u32 = 0x0005_0000;
+
+/// Where `struct seccomp_data` has the number, the architecture and the low half of an argument.
+const NUMBER: u32 = 0;
+const ARCH: u32 = 4;
+const fn argument(index: u32) -> u32 {
+    16 + 8 * index
 }
 
-type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+#[cfg(target_arch = "x86_64")]
+const ARCH_HERE: u32 = 0xc000_003e;
+#[cfg(target_arch = "aarch64")]
+const ARCH_HERE: u32 = 0xc000_00b7;
 
-fn filter(rules: Rules, otherwise: SeccompAction, matched: SeccompAction) -> Vec<u8> {
-    let arch = TargetArch::try_from(std::env::consts::ARCH).expect("an architecture we build for");
-    let filter = SeccompFilter::new(rules, otherwise, matched, arch).expect("two actions");
-    let program: BpfProgram = filter.try_into().expect("short enough for the kernel");
-    let instruction = |i: seccompiler::sock_filter| {
-        let mut bytes = [0; 8];
-        bytes[..2].copy_from_slice(&i.code.to_ne_bytes());
-        bytes[2] = i.jt;
-        bytes[3] = i.jf;
-        bytes[4..].copy_from_slice(&i.k.to_ne_bytes());
-        bytes
-    };
-    program.into_iter().flat_map(instruction).collect()
+/// What becomes of a system call: instructions that end in an answer.
+type Answer = Vec<Instruction>;
+
+fn load(offset: u32) -> Instruction {
+    Instruction {
+        code: LOAD,
+        skip: (0, 0),
+        value: offset,
+    }
 }
 
-/// The filters in the order in which they are put on, as `struct sock_filter` each.
-pub(crate) fn filters() -> [Vec<u8>; 2] {
-    let mut rules: Rules = ALLOWED
-        .iter()
-        .chain(ALLOWED_HERE)
-        .map(|number| (*number, Vec::new()))
-        .collect();
-    let absent = ABSENT.iter().map(|number| (*number, Vec::new())).collect();
-    // The first filter passes on what the second decides.
-    rules.extend(ABSENT.iter().map(|number| (*number, Vec::new())));
-    let no_namespace = condition(0, SeccompCmpOp::MaskedEq(CLONE_NEW), 0);
-    rules.insert(libc::SYS_clone, vec![rule(vec![no_namespace])]);
-    let families = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6];
-    let families = families.map(|f| condition(0, SeccompCmpOp::Eq, f.cast_unsigned().into()));
-    let mut sockets: Vec<_> = families.into_iter().map(|c| rule(vec![c])).collect();
-    // Routes and addresses of its own network; nothing else that listens to netlink.
-    sockets.push(rule(vec![
-        condition(0, SeccompCmpOp::Eq, libc::AF_NETLINK.cast_unsigned().into()),
-        condition(2, SeccompCmpOp::Eq, 0),
-    ]));
-    rules.insert(libc::SYS_socket, sockets);
-    let personalities = [0, 0xffff_ffff].map(|p| rule(vec![condition(0, SeccompCmpOp::Eq, p)]));
-    rules.insert(libc::SYS_personality, personalities.to_vec());
-    let errno = |number: i32| SeccompAction::Errno(number.cast_unsigned());
-    [
-        filter(rules, errno(libc::EPERM), SeccompAction::Allow),
-        filter(absent, SeccompAction::Allow, errno(libc::ENOSYS)),
+fn jump(code: u16, value: u32, skip: (u8, u8)) -> Instruction {
+    Instruction { code, skip, value }
+}
+
+fn answer(value: u32) -> Instruction {
+    jump(RETURN, value, (0, 0))
+}
+
+fn errno(number: i32) -> Instruction {
+    answer(ERRNO | number.cast_unsigned())
+}
+
+/// Allowed without a flag that makes a namespace.
+fn clone() -> Answer {
+    vec![
+        load(argument(0)),
+        jump(JUMP_ANY_BIT, CLONE_NEW, (0, 1)),
+        errno(libc::EPERM),
+        answer(ALLOW),
     ]
 }
 
-#[cfg(test)]
-mod tests {
-    use super::filters;
+/// Allowed for these families; of netlink only routes, which are the sandbox's own.
+fn socket() -> Answer {
+    vec![
+        load(argument(0)),
+        jump(JUMP_EQUAL, libc::AF_UNIX.cast_unsigned(), (5, 0)),
+        jump(JUMP_EQUAL, libc::AF_INET.cast_unsigned(), (4, 0)),
+        jump(JUMP_EQUAL, libc::AF_INET6.cast_unsigned(), (3, 0)),
+        jump(JUMP_EQUAL, libc::AF_NETLINK.cast_unsigned(), (0, 3)),
+        load(argument(2)),
+        jump(JUMP_EQUAL, 0, (0, 1)),
+        answer(ALLOW),
+        errno(libc::EPERM),
+    ]
+}
 
-    #[test]
-    fn filters_are_whole_and_within_the_kernels_bound() {
-        for filter in filters() {
-            assert_eq!(filter.len() % 8, 0);
-            assert!((2..4096).contains(&(filter.len() / 8)), "{}", filter.len());
+/// Allowed to ask, and to stay an ordinary Linux program.
+fn personality() -> Answer {
+    vec![
+        load(argument(0)),
+        jump(JUMP_EQUAL, 0, (1, 0)),
+        jump(JUMP_EQUAL, 0xffff_ffff, (0, 1)),
+        answer(ALLOW),
+        errno(libc::EPERM),
+    ]
+}
+
+/// What becomes of each number, by the first of each run of numbers that fare alike.
+fn runs() -> Vec<(u32, Answer)> {
+    let number = |number: &i64| u32::try_from(*number).expect("numbers are small");
+    let mut answers: BTreeMap<u32, Answer> = BTreeMap::new();
+    for call in ALLOWED.iter().chain(ALLOWED_HERE) {
+        answers.insert(number(call), vec![answer(ALLOW)]);
+    }
+    for call in ABSENT {
+        answers.insert(number(call), vec![errno(libc::ENOSYS)]);
+    }
+    answers.insert(number(&libc::SYS_clone), clone());
+    answers.insert(number(&libc::SYS_socket), socket());
+    answers.insert(number(&libc::SYS_personality), personality());
+    let refused = vec![errno(libc::EPERM)];
+    let last = answers.keys().next_back().copied().unwrap_or(0);
+    let mut runs: Vec<(u32, Answer)> = Vec::new();
+    for number in 0..=last + 1 {
+        let fares = answers.get(&number).unwrap_or(&refused);
+        if runs.last().is_none_or(|(_, before)| before != fares) {
+            runs.push((number, fares.clone()));
         }
     }
+    runs
 }
+
+/// A binary search for the run of the number that is loaded.
+fn tree(runs: &[(u32, Answer)]) -> Vec<Instruction> {
+    let [_, _, ..] = runs else {
+        return runs[0].1.clone();
+    };
+    let (left, right) = runs.split_at(runs.len() / 2);
+    let (first, left, right) = (right[0].0, tree(left), tree(right));
+    let mut all = if let Ok(near) = u8::try_from(left.len()) {
+        vec![jump(JUMP_AT_LEAST, first, (near, 0))]
+    } else {
+        let far = u32::try_from(left.len()).expect("filters are short");
+        vec![jump(JUMP_AT_LEAST, first, (0, 1)), jump(JUMP, far, (0, 0))]
+    };
+    all.extend(left);
+    all.extend(right);
+    all
+}
+
+fn program() -> Vec<Instruction> {
+    let mut all = vec![
+        load(ARCH),
+        jump(JUMP_EQUAL, ARCH_HERE, (1, 0)),
+        answer(KILL),
+        load(NUMBER),
+    ];
+    all.extend(tree(&runs()));
+    all
+}
+
+/// The filter, as an array of `struct sock_filter`.
+#[expect(clippy::host_endian_bytes, reason = "the kernel's own order")]
+pub(crate) fn filter() -> Vec<u8> {
+    let bytes = |i: Instruction| {
+        let mut bytes = [0; 8];
+        bytes[..2].copy_from_slice(&i.code.to_ne_bytes());
+        (bytes[2], bytes[3]) = i.skip;
+        bytes[4..].copy_from_slice(&i.value.to_ne_bytes());
+        bytes
+    };
+    program().into_iter().flat_map(bytes).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -30,7 +30,11 @@ impl Chunks {
     /// Adds bytes.
     pub(crate) async fn send(&self, chunk: Bytes) -> Result<(), Gone> {
         if chunk.is_empty() {
-            return if self.0.is_closed() { Err(Gone) } else { Ok(()) };
+            return if self.0.is_closed() {
+                Err(Gone)
+            } else {
+                Ok(())
+            };
         }
         self.0.send(Ok(chunk)).await.or(Err(Gone))
     }

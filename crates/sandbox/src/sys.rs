@@ -104,7 +104,10 @@ pub(crate) fn exit_of(process: BorrowedFd<'_>) -> Option<Exit> {
         exit_code: i32,
     }
     const INFO_EXIT: u64 = 1 << 3;
-    let mut poll = [rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN)];
+    let mut poll = [rustix::event::PollFd::new(
+        &process,
+        rustix::event::PollFlags::IN,
+    )];
     let now = rustix::event::Timespec::default();
     if !matches!(rustix::event::poll(&mut poll, Some(&now)), Ok(1)) {
         return None;
@@ -114,7 +117,7 @@ pub(crate) fn exit_of(process: BorrowedFd<'_>) -> Option<Exit> {
         ..Info::default()
     };
     // _IOWR(0xff, 11, struct of 64 bytes).
-    let request: libc::c_ulong = 0xc000_0000 | (64 << 16) | (0xff << 8) | 11;
+    let request: libc::c_ulong = 0xc040_ff0b;
     // SAFETY: the kernel writes at most the 64 bytes that the request names.
     let done = unsafe { libc::ioctl(process.as_raw_fd(), request, &raw mut info) };
     if done != 0 || info.mask & INFO_EXIT == 0 {
@@ -128,7 +131,11 @@ pub(crate) fn exit_of(process: BorrowedFd<'_>) -> Option<Exit> {
 }
 
 /// Starts a program from memory with one descriptor, its 3.
-pub(crate) fn spawn(program: &[u8], name: &str, socket: OwnedFd) -> io::Result<std::process::Child> {
+pub(crate) fn spawn(
+    program: &[u8],
+    name: &str,
+    socket: OwnedFd,
+) -> io::Result<std::process::Child> {
     use std::os::unix::process::CommandExt as _;
     let file = rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC)?;
     rustix::io::write(&file, program)?;

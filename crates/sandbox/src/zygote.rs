@@ -22,13 +22,14 @@ use crate::keeper::{Keeper, SpawnError, system};
 use crate::limits::{
     ZYGOTE_ANSWER_MAX, ZYGOTE_ANSWER_MS, ZYGOTE_MEMORY_MAX, ZYGOTE_SHARES, ZYGOTE_WORDS_MAX,
 };
+use crate::opener::Opener;
 use crate::plan::Plan;
 use crate::process::Process;
 use crate::profile::{
     LEVELS, Program, Root, after_fork, before_fork, forked_instance, forked_zygote, level_folder,
-    packages, zygote,
+    nothing, packages, stand_by, zygote,
 };
-use crate::sys::{nonblocking, open_tree, receive_fds, send_fds, socket_pair};
+use crate::sys::{nonblocking, receive_fds, send_fds, socket_pair};
 
 /// A package as it lies on the host.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -83,6 +84,7 @@ pub(crate) struct Fork {
 }
 
 /// The far ends of a process's socket and output, and ours.
+#[derive(Debug)]
 pub(crate) struct Lines {
     pub(crate) near: OwnedFd,
     pub(crate) far: OwnedFd,
@@ -109,7 +111,11 @@ impl Lines {
 
     /// What the process gets, in the order that plans expect.
     pub(crate) fn far(&self) -> [BorrowedFd<'_>; 3] {
-        [self.far.as_fd(), self.stdout.1.as_fd(), self.stderr.1.as_fd()]
+        [
+            self.far.as_fd(),
+            self.stdout.1.as_fd(),
+            self.stderr.1.as_fd(),
+        ]
     }
 }
 
@@ -162,7 +168,10 @@ impl Zygote {
 
     /// The names of the packages that it has.
     pub(crate) fn has(&self) -> BTreeSet<&str> {
-        self.packages.iter().map(|(name, _)| name.as_str()).collect()
+        self.packages
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect()
     }
 
     /// Where the packages that it has are mounted, by name.
@@ -184,10 +193,19 @@ impl Zygote {
 
     /// Memory of its group in bytes, those it was forked from not included.
     pub(crate) fn memory(&self) -> u64 {
-        self.process.group.as_ref().and_then(Group::memory).unwrap_or(0)
+        self.process
+            .group
+            .as_ref()
+            .and_then(Group::memory)
+            .unwrap_or(0)
     }
 
-    fn request(&self, message: &[u8], fds: &[BorrowedFd<'_>], kind: u8) -> Result<Vec<u8>, SpawnError> {
+    fn request(
+        &self,
+        message: &[u8],
+        fds: &[BorrowedFd<'_>],
+        kind: u8,
+    ) -> Result<Vec<u8>, SpawnError> {
         let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
         send_fds(socket.as_fd(), message, fds).map_err(system("ask a zygote"))?;
         hear(socket.as_fd(), kind)
@@ -198,16 +216,25 @@ impl Zygote {
         hear(socket.as_fd(), kind)
     }
 
-    fn fork_process(&self, verb: u8, child: &Plan, lines: &Lines) -> Result<Process, SpawnError> {
+    fn fork_process(
+        &self,
+        verb: u8,
+        (child, later): (&Plan, Option<&Plan>),
+        lines: &Lines,
+    ) -> Result<Process, SpawnError> {
         let mut message = vec![verb];
-        for plan in [&before_fork(), child, &after_fork()] {
+        for plan in [&before_fork(), child, &after_fork()]
+            .into_iter()
+            .chain(later)
+        {
             let plan = plan.encode().ok_or(SpawnError::TooLarge)?;
             let length = u32::try_from(plan.len()).expect("plans are bounded");
             message.extend_from_slice(&length.to_le_bytes());
             message.extend_from_slice(&plan);
         }
         let tells = system("learn who a sandbox is");
-        rustix::net::sockopt::set_socket_passcred(&lines.near, true).map_err(|e| tells(e.into()))?;
+        rustix::net::sockopt::set_socket_passcred(&lines.near, true)
+            .map_err(|e| tells(e.into()))?;
         let answer = self.request(&message, &lines.far(), b'K')?;
         let result = i64::from_le_bytes(answer.try_into().unwrap_or_default());
         if result <= 0 {
@@ -225,7 +252,9 @@ impl Zygote {
     pub(crate) fn fork(&self, now_ms: u64) -> Result<Fork, SpawnError> {
         self.used_ms.store(now_ms, Ordering::Relaxed);
         let lines = Lines::open(SocketType::STREAM)?;
-        let process = self.fork_process(b'K', &forked_instance(), &lines)?;
+        let process = self.fork_process(b'K', (&forked_instance(), Some(&stand_by())), &lines)?;
+        let go_on = nothing().encode().ok_or(SpawnError::TooLarge)?;
+        send_fds(lines.near.as_fd(), &go_on, &[]).map_err(system("send a plan"))?;
         Ok(Fork {
             process,
             socket: lines.near,
@@ -238,17 +267,20 @@ impl Zygote {
     /// Forks a zygote that mounts `more` packages and imports modules of theirs.
     pub(crate) fn branch(
         self: &Arc<Self>,
+        opener: &Opener,
         more: &[Package],
         now_ms: u64,
     ) -> Result<(Self, Imported), SpawnError> {
         let lines = Lines::open(SocketType::SEQPACKET)?;
-        let mut process = self.fork_process(b'G', &forked_zygote(), &lines)?;
+        let mut process = self.fork_process(b'G', (&forked_zygote(), None), &lines)?;
         if let Some(group) = &mut process.group {
-            group.bound(Self::bounds()).map_err(system("bound a zygote"))?;
+            group
+                .bound(Self::bounds())
+                .map_err(system("bound a zygote"))?;
         }
         let names: Vec<_> = more.iter().map(|package| package.name.clone()).collect();
         let level = self.next_level();
-        send_packages(lines.near.as_fd(), more, level, true)?;
+        send_packages(opener, lines.near.as_fd(), more, level, true)?;
         let own = names.into_iter().map(|name| (name, level));
         let zygote = Self {
             socket: Mutex::new(lines.near),
@@ -271,14 +303,15 @@ impl Zygote {
 /// Has a process that waits for plans mount packages at a level; it waits for another plan
 /// afterwards unless that `ends`.
 pub(crate) fn send_packages(
+    opener: &Opener,
     socket: BorrowedFd<'_>,
     more: &[Package],
     level: u8,
     ends: bool,
 ) -> Result<(), SpawnError> {
     for (plan, packages) in packages(more, level, 3, ends) {
-        let trees: io::Result<Vec<_>> = packages.iter().map(|p| open_tree(&p.folder)).collect();
-        let trees = trees.map_err(system("open a package"))?;
+        let trees: Result<Vec<_>, _> = packages.iter().map(|p| opener.open(&p.folder)).collect();
+        let trees = trees?;
         let fds: Vec<_> = trees.iter().map(OwnedFd::as_fd).collect();
         let plan = plan.encode().ok_or(SpawnError::TooLarge)?;
         send_fds(socket, &plan, &fds).map_err(system("send a plan"))?;

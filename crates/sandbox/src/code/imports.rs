@@ -1,6 +1,7 @@
 //! Which modules Python files import, as far as can be seen without running them.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
@@ -24,7 +25,7 @@ pub(super) fn imported<'a>(
         let (top, _) = file.split_once('/').unwrap_or_default();
         top.ends_with(".dist-info") || top == "node_modules"
     });
-    let python = files.filter(|file| file.ends_with(".py"));
+    let python = files.filter(|file| Path::new(file).extension() == Some(OsStr::new("py")));
     let wanted = python.filter(|file| !is_vendored || !file.contains('/'));
     let mut modules = BTreeSet::new();
     for file in wanted.take(IMPORT_FILES_MAX) {

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A folder under its final name is whole. What is needed is told by the compiled files that the
-//! node keeps ([`Library::retain`], [`Library::forget`]), by what was prepared since, and by leases.
+//! node keeps ([`Library::retain`], [`Library::forget`]), by what was prepared since, and by
+//! leases.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

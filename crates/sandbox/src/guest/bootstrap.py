@@ -1594,14 +1594,14 @@ def warm_up():
         pass
 
 
-def serve(descriptor, preloaded, base_path):
+def serve(descriptor, preloaded, base_path, is_warm=False):
     """Runs one instance until the node closes the socket."""
     sys.dont_write_bytecode = True
     sys.argv = ["bootstrap"]
     # Whoever starts a fresh interpreter (multiprocessing does) must not run this file again.
     sys.modules["__main__"].__dict__.pop("__file__", None)
     wire = Wire(descriptor)
-    if not wire.has_waiting():
+    if not is_warm and not wire.has_waiting():
         warm_up()
     kind, payload = wire.next()
     if kind != BEGIN:
@@ -1734,7 +1734,7 @@ class Zygote:
     def _fork(self, message, fds):
         plans = []
         at = 0
-        for _ in range(3):
+        while at < len(message):
             length = U32.unpack_from(message, at)[0]
             at += 4 + length
             plans.append(bytes(message[at - length:at]))
@@ -1753,6 +1753,10 @@ class Zygote:
                 result = -(0xFFFF << 16 | (error.errno or 1))
             if result == 0:
                 self._become_child(run(plans[1]))
+                if len(plans) > 3:
+                    # It stands by here, with its pages at hand, until it gets a function.
+                    warm_up()
+                    self._succeeded(run(plans[3]))
                 return True
         restored = run(plans[2])
         if restored < 0 and result > 0:
@@ -1774,12 +1778,16 @@ class Zygote:
         gc.disable()
         self.control.send(b"R{}")
 
-    def _become_child(self, result):
-        """What a forked interpreter must not share with its siblings."""
+    @staticmethod
+    def _succeeded(result):
         if result < 0:
             index, number = divmod(-result, 1 << 16)
             os.write(2, b"the sandbox failed at step %d: errno %d\n" % (index, number))
             os._exit(127)
+
+    def _become_child(self, result):
+        """What a forked interpreter must not share with its siblings."""
+        self._succeeded(result)
         # Descriptor 3 is the frame socket now: the old object must not close it.
         self.control.detach()
         self.buffer = None
@@ -1825,7 +1833,7 @@ def main():
             prepare_streams()
             zygote = Zygote(3, sys.argv[2])
             if zygote.run():
-                return serve(3, zygote.preloaded, zygote.base_path)
+                return serve(3, zygote.preloaded, zygote.base_path, True)
             return 0
     except Gone:
         # Nobody is left to answer to: threads and exit hooks of the function are not waited for.

@@ -35,10 +35,9 @@ impl Bench {
     /// Makes a wheel. `more` are files besides those that it must have.
     fn wheel(&self, name: &str, version: &str, needs: &[&str], more: &[(&str, &str)]) {
         let info = format!("{name}-{version}.dist-info");
-        let needs: String = needs
-            .iter()
-            .map(|need| format!("Requires-Dist: {need}\n"))
-            .collect();
+        let needs = needs.iter().fold(String::new(), |all, need| {
+            all + "Requires-Dist: " + need + "\n"
+        });
         let metadata = format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}");
         let tags = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n";
         let module = format!("{name}/__init__.py");
@@ -299,10 +298,7 @@ fn what_would_be_built_or_leaves_the_folder_is_refused() {
 fn a_source_archive_runs_nothing() {
     let bench = Bench::new();
     let mark = bench.path("ran");
-    let setup = format!(
-        "open({:?}, 'w')\nfrom setuptools import setup\nsetup(name='dog')\n",
-        mark
-    );
+    let setup = format!("open({mark:?}, 'w')\nfrom setuptools import setup\nsetup(name='dog')\n");
     fs::create_dir(bench.path("dog-1.0")).unwrap();
     fs::write(bench.path("dog-1.0/setup.py"), setup).unwrap();
     let packed = std::process::Command::new("tar")

@@ -1,6 +1,6 @@
 use std::fs;
 use std::io::Read as _;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,8 +11,9 @@ use super::{Confinement, Program, native, start};
 use crate::cgroup::{Groups, Trees};
 use crate::keeper::{Keeper, Users, await_ready};
 use crate::landlock;
+use crate::opener::Opener;
 use crate::profile::Root;
-use crate::sys::{open_tree, send_fds, socket_pair};
+use crate::sys::{send_fds, socket_pair};
 
 /// What a script prints in a sandbox.
 fn run(script: &str) -> String {
@@ -29,12 +30,12 @@ fn run(script: &str) -> String {
     drop(far);
     await_ready(near.as_fd()).unwrap();
     eprintln!("ready after {:?}", began.elapsed());
-    let code: OwnedFd = open_tree(folder.path()).unwrap();
+    let code = Opener::start(&keeper).unwrap().open(folder.path()).unwrap();
     let with = Confinement {
         guest: keeper.users().guest(),
         landlock: landlock::version(),
         tmp_bytes: 1 << 20,
-        address_space: None,
+        data: None,
         processes: None,
     };
     let program = Program {
@@ -54,9 +55,11 @@ fn run(script: &str) -> String {
 
 #[test]
 fn a_sandbox_has_its_own_root_and_no_privileges() {
-    let printed = run("id; ls -la / /dev /etc; grep -E 'Cap|Seccomp|NoNew' /proc/self/status; \
+    let printed = run(
+        "id; ls -la / /dev /etc; grep -E 'Cap|Seccomp|NoNew' /proc/self/status; \
          cat /proc/mounts; ls /proc; hostname; cat /proc/net/dev; touch /x; mount -t tmpfs x /mnt; \
-         unshare -U true; echo x > /tmp/y && cat /tmp/y; ps");
+         unshare -U true; echo x > /tmp/y && cat /tmp/y; ps",
+    );
     eprintln!("{printed}");
     assert!(printed.contains("uid="), "{printed}");
 }
