@@ -1,7 +1,7 @@
 //! What the admin API answers, as far as tables show it. Fields that are added later are ignored;
 //! `--json` prints answers whole.
 
-use fractus_func::{Counters, UsageRecord};
+use fractus_func::{Counters, RuntimeKind, UsageRecord};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -38,6 +38,9 @@ pub(crate) struct Deployed {
     pub(crate) size: u64,
     pub(crate) compiled_size: u64,
     pub(crate) compile_ms: u64,
+    pub(crate) runtime: RuntimeKind,
+    /// Packages that it shares with other functions.
+    pub(crate) packages: u64,
     pub(crate) urls: Vec<String>,
 }
 

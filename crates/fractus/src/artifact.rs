@@ -1,7 +1,7 @@
-//! A component as a file: checked as far as can be told without compiling it, then sent.
+//! A component or an archive: checked as far as can be told without compiling it, then sent.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read as _, Seek as _};
+use std::io::{Cursor, ErrorKind, Read as _, Seek as _};
 use std::path::Path;
 
 use fractus_func::limits::ARTIFACT_MAX;
@@ -14,23 +14,51 @@ use crate::client::{Admin, Pace, from_reader, read};
 use crate::failure::Failure;
 use crate::limits::{CHUNK, STALL_MAX};
 use crate::output::Output;
+use crate::project::Packed;
 
-/// `\0asm`, which every WebAssembly file starts with.
-const MAGIC: [u8; 4] = *b"\0asm";
+/// What every WebAssembly file starts with.
+const WASM: &[u8] = b"\0asm";
+/// What a zip archive starts with, be it empty or not.
+const ZIP: [&[u8]; 2] = [b"PK\x03\x04", b"PK\x05\x06"];
 /// Version 1 of layer 0: a core module. Components are layer 1.
-const CORE_MODULE: [u8; 4] = [1, 0, 0, 0];
+const CORE_MODULE: &[u8] = &[1, 0, 0, 0];
 
-/// A component that may be sent.
+/// An artifact that may be sent.
 #[derive(Debug)]
 pub(crate) struct Artifact {
-    file: File,
+    content: Content,
+    is_archive: bool,
     name: String,
     size: u64,
     /// SHA-256, in hexadecimal.
     pub(crate) digest: String,
 }
 
+#[derive(Debug)]
+enum Content {
+    File(File),
+    Bytes(Vec<u8>),
+}
+
 impl Artifact {
+    /// Takes what was packed.
+    pub(crate) fn packed(packed: Packed) -> Self {
+        let Packed { name, zip } = packed;
+        Self {
+            is_archive: true,
+            name,
+            size: zip.len() as u64,
+            digest: Hex(&Sha256::digest(&zip)).to_string(),
+            content: Content::Bytes(zip),
+        }
+    }
+
+    /// Whether it is an archive rather than a component.
+    pub(crate) fn is_archive(&self) -> bool {
+        self.is_archive
+    }
+
+    /// Takes the file at `path`, if it may be one.
     pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
         let refuse =
             |why: String| Failure::new(format!("cannot deploy {}", path.display())).why(why);
@@ -44,8 +72,10 @@ impl Artifact {
         if size > ARTIFACT_MAX as u64 {
             let (size, most) = (ByteSize(size), ByteSize(ARTIFACT_MAX as u64));
             return Err(
-                refuse(format!("it has {size}, and a component may have {most}"))
-                    .hint("build in release mode with `strip = true`, and keep data in a bucket"),
+                refuse(format!("it has {size}, and an artifact may have {most}")).hint(
+                    "build in release mode with `strip = true`, list Python packages in \
+                     requirements.txt in place of packing them, and keep data in a bucket",
+                ),
             );
         }
         let mut head = Vec::new();
@@ -53,13 +83,15 @@ impl Artifact {
             .take(8)
             .read_to_end(&mut head)
             .map_err(unreadable)?;
-        if head.get(..4) != Some(MAGIC.as_slice()) {
-            return Err(
-                refuse("it is not WebAssembly: it does not start with \\0asm".to_owned())
-                    .hint("name the .wasm file that the build makes, or the project's directory"),
-            );
+        let is_archive = ZIP.iter().any(|magic| head.starts_with(magic));
+        if !is_archive && !head.starts_with(WASM) {
+            return Err(refuse(
+                "it is not WebAssembly, nor a zip archive: it starts with neither \\0asm nor PK"
+                    .to_owned(),
+            )
+            .hint("name the .wasm or .zip file that the build makes, or the project's directory"));
         }
-        if head.get(4..) == Some(CORE_MODULE.as_slice()) {
+        if !is_archive && head[WASM.len()..] == *CORE_MODULE {
             return Err(refuse("it is a core module, not a component".to_owned())
                 .hint("build for wasm32-wasip2, or wrap it with `wasm-tools component new`"));
         }
@@ -68,22 +100,34 @@ impl Artifact {
         file.rewind().map_err(unreadable)?;
         let name = path.file_name().unwrap_or(path.as_os_str());
         Ok(Self {
-            file,
+            content: Content::File(file),
+            is_archive,
             name: name.to_string_lossy().into_owned(),
             size,
             digest,
         })
     }
 
-    /// Sends the component to the node.
+    /// Sends it to the node.
     pub(crate) async fn send(self, admin: &Admin, output: &Output) -> Result<(), Failure> {
         let bar = output.bar(&format!("uploading {}", self.name), Some(self.size));
         let pace = Pace::default();
-        let file = tokio::fs::File::from_std(self.file);
+        let size = Some(self.size);
+        let body = match self.content {
+            Content::File(file) => {
+                from_reader(tokio::fs::File::from_std(file), size, bar.clone(), &pace)
+            }
+            Content::Bytes(bytes) => from_reader(Cursor::new(bytes), size, bar.clone(), &pace),
+        };
+        let media_type = if self.is_archive {
+            "application/zip"
+        } else {
+            "application/wasm"
+        };
         let request = admin
             .request(Method::PUT, &format!("/v1/artifacts/{}", self.digest))
-            .header(CONTENT_TYPE, "application/wasm")
-            .body(from_reader(file, Some(self.size), bar.clone(), &pace));
+            .header(CONTENT_TYPE, media_type)
+            .body(body);
         let response = admin.send(request, &pace, STALL_MAX).await?;
         bar.finish_and_clear();
         read(response).await.map(drop)
@@ -108,6 +152,7 @@ mod tests {
     use fractus_func::limits::ARTIFACT_MAX;
 
     use super::Artifact;
+    use crate::project::Packed;
 
     #[test]
     fn what_cannot_be_a_component_is_refused_before_it_is_sent() {
@@ -133,6 +178,21 @@ mod tests {
             .set_len(ARTIFACT_MAX as u64 + 1)
             .unwrap();
         refused("may have 100.0 MiB");
+    }
+
+    #[test]
+    fn an_archive_is_taken_as_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.zip");
+        fs::write(&path, b"PK\x03\x04 and more").unwrap();
+        let opened = Artifact::open(&path).unwrap();
+        let packed = Artifact::packed(Packed {
+            name: "x".to_owned(),
+            zip: b"PK\x03\x04 and more".to_vec(),
+        });
+        assert!(opened.is_archive() && packed.is_archive());
+        assert_eq!(opened.digest, packed.digest);
+        assert_eq!(opened.size, packed.size);
     }
 
     #[test]

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tokio::runtime;
 
-use crate::commands::{bucket, cp, demo, deploy, invoke, logs, ls, rm, status, up, usage};
+use crate::commands::{
+    bench, bucket, cp, demo, deploy, doctor, invoke, logs, ls, rm, status, up, usage,
+};
 use crate::failure::Failure;
 use crate::output::Output;
 
@@ -57,8 +59,12 @@ enum Command {
     Cp(On<cp::Args>),
     /// Show how the node is
     Status(On<status::Args>),
+    /// Show which protections native functions have on this machine
+    Doctor(doctor::Args),
     /// Show what calls took and cost
     Usage(On<usage::Args>),
+    /// Experiment with the node
+    Bench(On<bench::Args>),
 }
 
 /// Arguments of a command that may be told its data directory after its name, too. `invoke` is
@@ -109,8 +115,10 @@ impl Cli {
             Command::Rm(it) => wait_for(rm::run(&on(it.data), it.args)),
             Command::Bucket(it) => wait_for(bucket::run(&on(it.data), it.args)),
             Command::Cp(it) => wait_for(cp::run(&on(it.data), it.args)),
+            Command::Doctor(args) => doctor::run(&on(None), &args),
             Command::Status(it) => wait_for(status::run(&on(it.data), it.args)),
             Command::Usage(it) => wait_for(usage::run(&on(it.data), it.args)),
+            Command::Bench(it) => wait_for(bench::run(&on(it.data), it.args)),
         }
     }
 }

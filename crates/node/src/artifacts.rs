@@ -1,5 +1,5 @@
-//! Artifacts by digest: `DIR/artifacts/SHA256.wasm`, and beside each what the runtime compiled it
-//! to, `SHA256.FINGERPRINT.compiled`.
+//! Artifacts by digest: `DIR/artifacts/SHA256.wasm`, or `.zip`, and beside each what the runtime
+//! for its form compiled it to, `SHA256.FINGERPRINT.compiled`.
 //!
 //! A file under its final name is whole and on disk. Nothing here knows which function uses what.
 
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use fractus_func::limits::ARTIFACT_MAX;
-use fractus_func::{CompileError, Runtime};
+use fractus_func::{CompileError, Description, LoadError, Manifest, Program, Runtime};
 use fractus_stdx::Hex;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
@@ -23,6 +23,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 
 use crate::durable;
+use crate::runtimes::{Form, Runtimes};
 
 /// Compilations at once: each uses all processors already.
 const COMPILATIONS: usize = 1;
@@ -61,9 +62,7 @@ impl FromStr for Digest {
 #[derive(Debug)]
 pub(crate) struct Artifacts {
     folder: PathBuf,
-    runtime: Arc<dyn Runtime>,
-    /// The runtime's fingerprint as part of a file name.
-    fingerprint: String,
+    runtimes: Runtimes,
     compiling: Arc<Semaphore>,
     /// Numbers the files that have no final name yet.
     temporaries: AtomicU64,
@@ -139,37 +138,49 @@ fn io_error<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> A
     }
 }
 
+fn source(folder: &Path, artifact: Digest, form: Form) -> PathBuf {
+    folder.join(format!("{artifact}.{}", form.extension()))
+}
+
 impl Artifacts {
-    /// The artifacts in `folder`, compiled by `runtime`. Removes what uploads and
+    /// The artifacts in `folder`, compiled by `runtimes`. Removes what uploads and
     /// compilations left unfinished.
-    pub(crate) fn open(folder: PathBuf, runtime: Arc<dyn Runtime>) -> Result<Self, ArtifactError> {
-        let plain = |c: char| {
-            if c.is_ascii_alphanumeric() || c == '-' {
-                c
-            } else {
-                '_'
-            }
-        };
-        let fingerprint = runtime.fingerprint().chars().map(plain).collect();
+    pub(crate) fn open(folder: PathBuf, runtimes: Runtimes) -> Result<Self, ArtifactError> {
         let artifacts = Self {
             folder,
-            runtime,
-            fingerprint,
+            runtimes,
             compiling: Arc::new(Semaphore::new(COMPILATIONS)),
             temporaries: AtomicU64::new(0),
         };
         artifacts.sweep(|path| {
-            let extension = path.extension();
-            extension.is_none_or(|extension| extension != "wasm" && extension != "compiled")
+            let known = |extension| {
+                extension == "compiled"
+                    || Form::ALL.iter().any(|form| extension == form.extension())
+            };
+            !path.extension().is_some_and(known)
         })?;
         Ok(artifacts)
     }
 
     /// Removes all that belongs to none of `used`, and all that was compiled by another runtime.
     pub(crate) fn retain(&self, used: &BTreeSet<Digest>) -> Result<(), ArtifactError> {
-        let files = |artifact: &Digest| [self.wasm(*artifact), self.compiled(*artifact)];
+        let files = |artifact: &Digest| [self.source(*artifact), self.compiled(*artifact)];
         let kept: BTreeSet<_> = used.iter().flat_map(files).collect();
         self.sweep(|path| !kept.contains(path))
+    }
+
+    /// Has the runtimes give up what they keep of artifacts that are not in `used`. Comes after
+    /// those have been compiled, so that nothing is made anew that is there.
+    pub(crate) fn retain_in_runtimes(&self, used: &BTreeSet<Digest>) {
+        for form in Form::ALL {
+            let Ok(runtime) = self.runtimes.of(form) else {
+                continue;
+            };
+            let of_form = used.iter().filter(|artifact| self.form(**artifact) == form);
+            let compiled = of_form.map(|artifact| self.compiled_as(*artifact, form));
+            let there: Vec<_> = compiled.filter(|path| path.exists()).collect();
+            runtime.retain(&there);
+        }
     }
 
     fn sweep(&self, is_garbage: impl Fn(&Path) -> bool) -> Result<(), ArtifactError> {
@@ -183,20 +194,66 @@ impl Artifacts {
         Ok(())
     }
 
-    /// Where an artifact lies.
-    fn wasm(&self, artifact: Digest) -> PathBuf {
-        self.folder.join(format!("{artifact}.wasm"))
+    /// Where an artifact of this form lies.
+    fn source_as(&self, artifact: Digest, form: Form) -> PathBuf {
+        source(&self.folder, artifact, form)
     }
 
-    /// Where its compiled form lies, for [`Runtime::load`].
-    pub(crate) fn compiled(&self, artifact: Digest) -> PathBuf {
+    /// Where an artifact lies.
+    fn source(&self, artifact: Digest) -> PathBuf {
+        self.source_as(artifact, self.form(artifact))
+    }
+
+    /// What an artifact is; WebAssembly if it is not there.
+    fn form(&self, artifact: Digest) -> Form {
+        let other = [Form::Zip].into_iter();
+        let mut there = other.filter(|form| self.source_as(artifact, *form).exists());
+        there.next().unwrap_or(Form::Wasm)
+    }
+
+    fn compiled_as(&self, artifact: Digest, form: Form) -> PathBuf {
+        let fingerprint = self.runtimes.fingerprint(form);
         self.folder
-            .join(format!("{artifact}.{}.compiled", self.fingerprint))
+            .join(format!("{artifact}.{fingerprint}.compiled"))
+    }
+
+    /// Where its compiled form lies.
+    pub(crate) fn compiled(&self, artifact: Digest) -> PathBuf {
+        self.compiled_as(artifact, self.form(artifact))
+    }
+
+    /// Tells what a compiled artifact is, and checks that it and a manifest go together. Blocks.
+    pub(crate) fn describe(
+        &self,
+        artifact: Digest,
+        manifest: &Manifest,
+    ) -> Result<Description, ArtifactError> {
+        let form = self.form(artifact);
+        let runtime = self.runtimes.of(form).map_err(ArtifactError::Invalid)?;
+        let described = runtime.describe(&self.compiled_as(artifact, form), manifest);
+        described.map_err(ArtifactError::Invalid)
+    }
+
+    /// Loads the compiled form of an artifact. Blocks.
+    pub(crate) fn load(
+        &self,
+        artifact: Digest,
+        manifest: &Manifest,
+    ) -> Result<Arc<dyn Program>, LoadError> {
+        let form = self.form(artifact);
+        let compiled = self.compiled_as(artifact, form);
+        match self.runtimes.of(form) {
+            Ok(runtime) => runtime.load(&compiled, manifest),
+            Err(why) => Err(LoadError {
+                path: compiled.display().to_string(),
+                reason: why.to_string(),
+            }),
+        }
     }
 
     /// The size of an artifact, if it is there.
     pub(crate) fn size(&self, artifact: Digest) -> Option<u64> {
-        fs::metadata(self.wasm(artifact))
+        fs::metadata(self.source(artifact))
             .ok()
             .map(|file| file.len())
     }
@@ -225,8 +282,9 @@ impl Artifacts {
             temporary: Temporary(path),
             hash: Sha256::new(),
             size: 0,
+            head: Vec::with_capacity(Form::MAGIC),
             artifact,
-            target: self.wasm(artifact),
+            folder: self.folder.clone(),
         })
     }
 
@@ -253,9 +311,12 @@ impl Artifacts {
                 compile_ms: 0,
             });
         }
-        let (source, target) = (self.wasm(artifact), self.compiled(artifact));
+        let form = self.form(artifact);
+        let runtime = self.runtimes.of(form).map_err(ArtifactError::Invalid)?;
+        let runtime = Arc::clone(runtime);
+        let source = self.source_as(artifact, form);
+        let target = self.compiled_as(artifact, form);
         let temporary = Temporary(self.temporary(artifact));
-        let runtime = Arc::clone(&self.runtime);
         let begin = Instant::now();
         let work = move || {
             // A compilation cannot be broken off: it counts until its end, whoever goes away.
@@ -271,9 +332,14 @@ impl Artifacts {
         })
     }
 
-    /// Removes an artifact in both forms.
+    /// Removes an artifact, what it was compiled to, and what the runtime keeps of it.
     pub(crate) fn remove(&self, artifact: Digest) -> Result<(), ArtifactError> {
-        for path in [self.compiled(artifact), self.wasm(artifact)] {
+        let form = self.form(artifact);
+        let compiled = self.compiled_as(artifact, form);
+        if compiled.exists() {
+            self.runtimes.forget(form, &compiled);
+        }
+        for path in [compiled, self.source_as(artifact, form)] {
             durable::remove(&path).map_err(io_error("remove", &path))?;
         }
         Ok(())
@@ -287,7 +353,18 @@ fn compile(
     target: &Path,
 ) -> Result<u64, ArtifactError> {
     let artifact = fs::read(source).map_err(io_error("read", source))?;
-    let compiled = runtime.compile(&artifact).map_err(ArtifactError::Invalid)?;
+    let compiled = runtime.compile(&artifact).map_err(|error| match error {
+        CompileError::Io {
+            action,
+            path,
+            source,
+        } => ArtifactError::Io {
+            action,
+            path,
+            source,
+        },
+        invalid => ArtifactError::Invalid(invalid),
+    })?;
     durable::write(temporary, target, &compiled, 0o600).map_err(io_error("write", target))?;
     Ok(compiled.len() as u64)
 }
@@ -310,8 +387,11 @@ pub(crate) struct Upload {
     temporary: Temporary,
     hash: Sha256,
     size: usize,
+    /// The first bytes, which tell the form.
+    head: Vec<u8>,
     artifact: Digest,
-    target: PathBuf,
+    /// Where it gets its final name.
+    folder: PathBuf,
 }
 
 impl Upload {
@@ -322,6 +402,8 @@ impl Upload {
             return Err(ArtifactError::TooLarge);
         }
         self.hash.update(bytes);
+        let missing = Form::MAGIC - self.head.len();
+        self.head.extend(bytes.iter().take(missing));
         let written = self.file.write_all(bytes).await;
         written.map_err(io_error("write", &self.temporary.0))
     }
@@ -340,9 +422,10 @@ impl Upload {
             self.file.sync_all().await
         };
         synced.await.map_err(io_error("write", &self.temporary.0))?;
+        let target = source(&self.folder, self.artifact, Form::of(&self.head));
         let publish = move || {
-            let published = durable::publish(&self.temporary.0, &self.target);
-            published.map_err(io_error("write", &self.target))
+            let published = durable::publish(&self.temporary.0, &target);
+            published.map_err(io_error("write", &target))
         };
         let done = tokio::task::spawn_blocking(publish).await;
         done.unwrap_or(Err(ArtifactError::Gone))?;

@@ -9,7 +9,7 @@ use fractus_blob::{
     BucketName, BucketSettings, Committed, ObjectKey, ObjectWriter, Precondition, Store, WriteError,
 };
 use fractus_edge::Edge;
-use fractus_func::{FunctionName, Manifest, ManifestError, RouteTableError};
+use fractus_func::{Description, FunctionName, Manifest, ManifestError, RouteTableError};
 use fractus_stdx::ErrorChain;
 use thiserror::Error;
 use tokio::sync::{Mutex, MutexGuard};
@@ -34,6 +34,14 @@ pub(crate) struct Control {
     fixed: Fixed,
     /// Held by the change that is being made.
     changing: Mutex<()>,
+}
+
+/// A version that was deployed.
+#[derive(Debug)]
+pub(crate) struct Deployment {
+    pub(crate) function: Arc<Function>,
+    pub(crate) compiled: Compiled,
+    pub(crate) description: Description,
 }
 
 /// A version that is not deployed; nothing has changed.
@@ -131,6 +139,9 @@ impl Control {
                 .version(registered.version, registered.current, desk);
             current.insert(name, function);
         }
+        let artifacts = Arc::clone(self.artifacts());
+        // It only fails when the node stops.
+        drop(tokio::task::spawn_blocking(move || artifacts.retain_in_runtimes(&used)).await);
         self.serve(current)?;
         Ok(())
     }
@@ -140,7 +151,30 @@ impl Control {
         let table = routes::table(&self.fixed, &self.functions, &current)?;
         self.functions.replace(current);
         self.edge.set_routes(table);
+        self.functions.load_provisioned();
         Ok(())
+    }
+
+    /// Compiles an artifact if need be, and checks that it suits the manifest. One that cannot be
+    /// used and that no version has is removed.
+    async fn compile(
+        &self,
+        manifest: &Manifest,
+        artifact: Digest,
+    ) -> Result<(Compiled, Description), ArtifactError> {
+        let (artifacts, manifest) = (Arc::clone(self.artifacts()), manifest.clone());
+        let made = async {
+            let compiled = artifacts.compile(artifact).await?;
+            let artifacts = Arc::clone(&artifacts);
+            let work = move || artifacts.describe(artifact, &manifest);
+            let described = tokio::task::spawn_blocking(work).await;
+            Ok((compiled, described.unwrap_or(Err(ArtifactError::Gone))?))
+        };
+        let made = made.await;
+        if let Err(ArtifactError::Invalid(_)) = made {
+            self.forget(BTreeSet::from([artifact])).await;
+        }
+        made
     }
 
     /// Deploys a version: compiles the artifact if need be, writes the version down and serves it.
@@ -149,22 +183,13 @@ impl Control {
         self: &Arc<Self>,
         manifest: Manifest,
         artifact: Digest,
-    ) -> Result<(Arc<Function>, Compiled), DeployError> {
+    ) -> Result<Deployment, DeployError> {
         manifest.check().map_err(DeployError::Manifest)?;
         if let Some(route) = routes::reserved(&manifest) {
             let host = route.host.as_deref().unwrap_or("");
             return Err(DeployError::Reserved(format!("{host}{}", route.path)));
         }
-        let compiled = match self.artifacts().compile(artifact).await {
-            Ok(compiled) => compiled,
-            Err(error) => {
-                if let ArtifactError::Invalid(_) = error {
-                    // It can be no version's, now or later.
-                    self.artifacts().remove(artifact)?;
-                }
-                return Err(error.into());
-            }
-        };
+        let (compiled, description) = self.compile(&manifest, artifact).await?;
         let new = NewVersion {
             manifest,
             artifact,
@@ -176,7 +201,11 @@ impl Control {
             let turn = control.changing.lock().await;
             control.commit(new, &turn).await
         });
-        Ok((function.await?, compiled))
+        Ok(Deployment {
+            function: function.await?,
+            compiled,
+            description,
+        })
     }
 
     async fn commit(
@@ -186,7 +215,10 @@ impl Control {
     ) -> Result<Arc<Function>, DeployError> {
         let name = new.manifest.name.clone();
         // It may have been removed with another function while this one waited for its turn.
-        if self.artifacts().compiled_size(new.artifact).is_none() {
+        let artifacts = self.artifacts();
+        let is_there = artifacts.size(new.artifact).is_some()
+            && artifacts.compiled_size(new.artifact).is_some();
+        if !is_there {
             let artifact = new.artifact.to_string();
             return Err(ArtifactError::Missing { artifact }.into());
         }

@@ -1,18 +1,20 @@
 //! A runtime for tests: its guests wait at a gate, and tell whether they are still there.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use fractus_func::{
-    Body, BoxFuture, Call, CallError, CompileError, Host, LoadError, Outcome, Program, Report,
-    Runtime,
+    Body, BoxFuture, Call, CallError, CompileError, Description, Host, LoadError, Manifest,
+    Outcome, Program, Report, Runtime, RuntimeKind,
 };
 use http_body_util::{BodyExt, Empty};
 use tokio::sync::Semaphore;
+
+use crate::runtimes::Runtimes;
 
 /// Compiles by copying. Clones share everything.
 #[derive(Clone, Debug)]
@@ -35,6 +37,10 @@ pub(crate) struct Shared {
     pub(crate) compile_gate: Mutex<Option<Receiver<()>>>,
     /// Times that somebody asked for a program, also in vain.
     pub(crate) load_attempts: AtomicUsize,
+    /// Compiled files that were forgotten.
+    pub(crate) forgotten: Mutex<Vec<PathBuf>>,
+    /// Compiled files that were retained at last.
+    pub(crate) retained: Mutex<Option<Vec<PathBuf>>>,
 }
 
 impl Default for FakeRuntime {
@@ -59,8 +65,22 @@ impl FakeRuntime {
                 compilations: Default::default(),
                 compile_gate: Mutex::default(),
                 load_attempts: AtomicUsize::new(0),
+                forgotten: Mutex::default(),
+                retained: Mutex::default(),
             }),
         }
+    }
+}
+
+impl FakeRuntime {
+    /// This one for all that is no archive.
+    pub(crate) fn runtimes(&self) -> Runtimes {
+        Runtimes::new(Arc::new(self.clone()), Err("none in this test".to_owned()))
+    }
+
+    /// This one for all that is no archive, and another one for archives.
+    pub(crate) fn beside(&self, native: &Self) -> Runtimes {
+        Runtimes::new(Arc::new(self.clone()), Ok(Arc::new(native.clone())))
     }
 }
 
@@ -81,7 +101,27 @@ impl Runtime for FakeRuntime {
         Ok(artifact.to_owned())
     }
 
-    fn load(&self, compiled: &Path) -> Result<Arc<dyn Program>, LoadError> {
+    fn describe(&self, _compiled: &Path, manifest: &Manifest) -> Result<Description, CompileError> {
+        Ok(Description {
+            runtime: manifest.runtime.unwrap_or(RuntimeKind::Wasm),
+            packages: 0,
+        })
+    }
+
+    fn forget(&self, compiled: &Path) {
+        assert!(
+            compiled.exists(),
+            "a file is forgotten before it is removed"
+        );
+        let mut forgotten = self.shared.forgotten.lock().expect("no panic before");
+        forgotten.push(compiled.to_owned());
+    }
+
+    fn retain(&self, compiled: &[PathBuf]) {
+        *self.shared.retained.lock().expect("no panic before") = Some(compiled.to_owned());
+    }
+
+    fn load(&self, compiled: &Path, _manifest: &Manifest) -> Result<Arc<dyn Program>, LoadError> {
         self.shared.load_attempts.fetch_add(1, Ordering::SeqCst);
         if fs::read(compiled).map_or(true, |bytes| bytes == Self::TORN) {
             return Err(LoadError {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use fractus_func::{Body, Call, CallError, FunctionName, Outcome, Program, RequestId, Runtime};
+use fractus_func::{Body, Call, CallError, FunctionName, Outcome, Program, RequestId};
 use http::header::CONTENT_LENGTH;
 
 use crate::artifacts::Artifacts;
@@ -37,9 +37,7 @@ pub(crate) use crate::functions::visit::refusal;
 /// What all calls share.
 #[derive(Debug)]
 pub(crate) struct Services {
-    /// Loads programs.
-    pub(crate) runtime: Arc<dyn Runtime>,
-    /// Where compiled programs lie.
+    /// Where compiled programs lie, and what loads them.
     pub(crate) artifacts: Arc<Artifacts>,
     /// Sends what guests request.
     pub(crate) outbound: Outbound,
@@ -99,6 +97,20 @@ impl Functions {
     /// The current version of one function.
     pub(crate) fn get(&self, name: &str) -> Option<Arc<Function>> {
         self.snapshot().get(name).cloned()
+    }
+
+    /// Loads the functions that have instances before they are called; what cannot be loaded is
+    /// tried again when it is called.
+    pub(crate) fn load_provisioned(&self) {
+        let snapshot = self.snapshot();
+        let missing = snapshot
+            .values()
+            .filter(|function| function.is_provisioned() && function.loaded().is_none());
+        for function in missing {
+            let (function, services) = (Arc::clone(function), Arc::clone(&self.services));
+            // The log says it when it fails.
+            tokio::spawn(async move { function.load(&services).await.is_ok() });
+        }
     }
 
     /// Replaces all current versions. Calls on versions that are gone end on them; a function's
@@ -169,6 +181,9 @@ impl Functions {
     pub(crate) fn evict_idle(&self, now_ms: u64) {
         for function in self.snapshot().values() {
             let idle_ms = now_ms.saturating_sub(function.called_ms());
+            if function.is_provisioned() {
+                continue;
+            }
             if idle_ms >= PROGRAM_IDLE_MS && function.unload() {
                 tracing::debug!(function = %function.name(), idle_ms, "unloaded");
             }
@@ -178,7 +193,10 @@ impl Functions {
     /// Drops the least recently called programs beyond the limit.
     fn evict_surplus(&self) {
         let snapshot = self.snapshot();
-        let mut loaded: Vec<_> = snapshot.values().filter(|f| f.loaded().is_some()).collect();
+        let mut loaded: Vec<_> = snapshot
+            .values()
+            .filter(|f| f.loaded().is_some() && !f.is_provisioned())
+            .collect();
         let surplus = loaded.len().saturating_sub(PROGRAMS_LOADED_MAX);
         loaded.sort_by_key(|function| function.called_ms());
         for function in &loaded[..surplus] {

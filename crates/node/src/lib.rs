@@ -36,6 +36,7 @@ mod origin;
 mod outbound;
 mod registry;
 mod routes;
+mod runtimes;
 mod usage;
 
 pub use artifacts::ArtifactError;

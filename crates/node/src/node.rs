@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 
 use fractus_blob::Store;
 use fractus_edge::{Edge, EdgeConfig, ServeError, Serving};
-use fractus_func::Runtime;
-use fractus_stdx::ErrorChain;
+use fractus_func::{Memory, Runtime};
+use fractus_sandbox::{SandboxConfig, SandboxRuntime};
+use fractus_stdx::{ErrorChain, Hex};
 use fractus_wasm::{WasmConfig, WasmRuntime};
+use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -29,6 +31,7 @@ use crate::logs::Logs;
 use crate::outbound::{Outbound, OutboundConfig};
 use crate::registry::{Registry, RegistryError};
 use crate::routes::Fixed;
+use crate::runtimes::Runtimes;
 use crate::usage::Usage;
 
 /// A running node. Stop it with [`Node::shutdown`]; dropping it instead cuts what is in flight, as
@@ -277,15 +280,16 @@ fn assemble(
         threads: config.threads,
     };
     let wasm: Arc<dyn Runtime> = Arc::new(WasmRuntime::new(&wasm).map_err(StartError::Runtime)?);
-    let artifacts = Artifacts::open(data.folder("artifacts")?, Arc::clone(&wasm))?;
+    let budget = Arc::new(Budget::new(config.instances, config.guest_memory_bytes));
+    let runtimes = Runtimes::new(wasm, sandboxes(data, &budget));
+    let artifacts = Artifacts::open(data.folder("artifacts")?, runtimes)?;
     let outbound = Outbound::new(store.clone(), &OutboundConfig::default());
     let functions = Arc::new(Functions::new(Services {
-        runtime: wasm,
         artifacts: Arc::new(artifacts),
         outbound: outbound.clone(),
         logs: Logs::open(data.folder("logs")?).map_err(StartError::Threads)?,
         usage: Usage::default(),
-        budget: Arc::new(Budget::new(config.instances, config.guest_memory_bytes)),
+        budget,
     }));
     let defaults = EdgeConfig::default();
     let edge = Edge::new(EdgeConfig {
@@ -303,6 +307,30 @@ fn assemble(
         edge_address,
         fixed,
     )))
+}
+
+/// The runtime of native functions, or why this machine has none: the node does without.
+fn sandboxes(data: &DataDir, budget: &Arc<Budget>) -> Result<Arc<dyn Runtime>, String> {
+    let started = data
+        .folder("native")
+        .map_err(|error| ErrorChain(&error).to_string());
+    let started = started.and_then(|folder| {
+        let name = Sha256::digest(data.path().as_os_str().as_encoded_bytes());
+        let config = SandboxConfig {
+            folder,
+            name: format!("fractus-{}", Hex(&name[..8])),
+            memory: Arc::clone(budget) as Arc<dyn Memory>,
+        };
+        let runtime = SandboxRuntime::start(config);
+        runtime.map_err(|error| ErrorChain(&error).to_string())
+    });
+    match started {
+        Ok(runtime) => Ok(Arc::new(runtime)),
+        Err(why) => {
+            tracing::warn!(why, "native functions cannot run here");
+            Err(why)
+        }
+    }
 }
 
 /// Unloads what is idle and writes counters down, for as long as the node runs.

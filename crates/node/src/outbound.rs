@@ -16,6 +16,9 @@
 //! very reach it has (2). A connection to a private address lies in the private pool, and only a
 //! policy that names this host in `private_hosts` leads there, whatever `hosts` says.
 //!
+//! A native function's tunnels ([`Outbound::tunnel`]) pass the same two places and take the same
+//! connections; only what goes through them is not looked into.
+//!
 //! Redirects are the guest's to follow: each is a request of its own.
 
 mod address;
@@ -30,7 +33,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use fractus_blob::Store;
-use fractus_func::{Access, Body, BoxFuture, OutboundError};
+use fractus_func::{Access, Body, BoxFuture, OutboundError, Tunnel};
 use http::{Method, Request, Response};
 
 use self::client::Client;
@@ -120,15 +123,22 @@ impl Outbound {
     }
 
     fn client<'a>(&self, lane: &'a Lane, reach: Reach) -> &'a Client {
-        let (client, connector) = match reach {
-            Reach::Public => (&lane.public, &self.public),
-            Reach::Private => (&lane.private, &self.private),
+        let client = match reach {
+            Reach::Public => &lane.public,
+            Reach::Private => &lane.private,
         };
-        client.get_or_init(|| {
-            let limit = self.config.function_connections;
-            let own = lane.places.get_or_init(|| Places::new(limit, "a function"));
-            Client::new(connector.within(own.clone()), &self.config)
-        })
+        client.get_or_init(|| Client::new(self.connector(lane, reach), &self.config))
+    }
+
+    /// What connects for a function, within the places that it has.
+    fn connector(&self, lane: &Lane, reach: Reach) -> Connector {
+        let limit = self.config.function_connections;
+        let own = lane.places.get_or_init(|| Places::new(limit, "a function"));
+        let connector = match reach {
+            Reach::Public => &self.public,
+            Reach::Private => &self.private,
+        };
+        connector.within(own.clone())
     }
 
     /// Sends a function's request to where its policy lets it. Hop-by-hop fields and Host are
@@ -151,6 +161,26 @@ impl Outbound {
         }
         match lane.policy.reach(&target) {
             Ok(reach) => self.client(lane, reach).send(target, request),
+            Err(error) => Box::pin(ready(Err(error))),
+        }
+    }
+
+    /// Connects a function to a host and port where its policy lets it.
+    pub(crate) fn tunnel(
+        &self,
+        lane: &Lane,
+        authority: &str,
+    ) -> BoxFuture<'static, Result<Tunnel, OutboundError>> {
+        let target = match Target::of_tunnel(authority) {
+            Ok(target) if store::is_store(&target) => Err(store::elsewhere(&target)),
+            other => other,
+        };
+        let reach = target.and_then(|target| Ok((lane.policy.reach(&target)?, target)));
+        match reach {
+            Ok((reach, target)) => {
+                let connector = self.connector(lane, reach);
+                Box::pin(async move { connector.tunnel(target).await })
+            }
             Err(error) => Box::pin(ready(Err(error))),
         }
     }

@@ -12,6 +12,7 @@ mod hello;
 mod http;
 mod load;
 mod machine;
+pub(crate) mod native;
 mod numbers;
 mod peers;
 mod report;
@@ -38,6 +39,9 @@ pub(crate) struct Options {
     /// Rounds; figures are their medians
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
+    /// Only this part of `native`; may be repeated
+    #[arg(long, value_enum, value_name = "PART")]
+    part: Vec<native::Part>,
     /// Write the figures to this file as well
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -69,6 +73,8 @@ enum Name {
     Cold,
     /// Cache hits of 1 KB and 64 KB on one core, against nginx
     Edge,
+    /// Python and other programs in sandboxes, against bwrap, crun, awslambdaric and gunicorn
+    Native,
     /// All of them
     All,
 }
@@ -79,6 +85,7 @@ const BENCHES: &[(Name, Bench)] = &[
     (Name::Hello, hello::run),
     (Name::Cold, cold::run),
     (Name::Edge, edge::run),
+    (Name::Native, native::run),
 ];
 
 /// Where things are and what was asked for.

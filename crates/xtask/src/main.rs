@@ -36,6 +36,9 @@ enum Task {
     Tidy,
     /// Measure Fractus and its peers side by side; prints tables for docs/benchmarks.md
     Bench(bench::Options),
+    /// Play a part in a benchmark
+    #[command(hide = true, subcommand)]
+    Peer(bench::native::Peer),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Task::Test(options) => steps::run(&root, options),
         Task::Tidy => tidy::run(&root),
         Task::Bench(options) => bench::run(&root, options),
+        Task::Peer(peer) => bench::native::play(peer),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,36 +3,48 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use fractus_func::{FunctionName, Manifest};
+use fractus_func::{FunctionName, Manifest, RuntimeKind};
 use fractus_stdx::ByteSize;
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::api::Deployed;
-use crate::artifact::Artifact;
 use crate::cli::Context;
 use crate::client::Admin;
 use crate::failure::Failure;
 use crate::limits::COMPILE_MAX;
 use crate::output::Output;
-use crate::project::Project;
+use crate::project::{Given, Project};
 use crate::time::micros;
 
 const EXAMPLES: &str = "\
 Examples:
-  fractus deploy examples/hello
+  fractus deploy examples/hello         a directory with a fractus.toml
+  fractus deploy .                      a Cargo project needs none, nor does a directory with
+                                        f.py, app.py, index.js or a program named bootstrap
+  fractus deploy f.py                   one file of Python or Node code
+  fractus deploy app.zip --handler app.lambda_handler --timeout 60
   fractus deploy app.wasm --name app --env MODE=test --memory 64
-  fractus deploy .                      a Cargo project needs no fractus.toml";
+
+What runs it is told from the files. A requirements.txt among Python files is installed on the
+node, each package once.";
 
 /// What a flag says goes before the manifest.
 #[derive(clap::Args, Debug, Default)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// A .wasm component, or a directory with a fractus.toml or Cargo.toml
+    /// A .wasm component, a .zip archive, a file or directory of code, or a directory with a
+    /// fractus.toml or Cargo.toml
     path: PathBuf,
-    /// The function's name [default: the manifest's, the package's or the file's]
+    /// The function's name [default: the manifest's, the package's, the file's or directory's]
     #[arg(long)]
     name: Option<FunctionName>,
+    /// What runs it: wasm, python3, nodejs or provided [default: told from the files]
+    #[arg(long)]
+    runtime: Option<RuntimeKind>,
+    /// What is called, such as app.handler [default: found by the usual names]
+    #[arg(long, value_name = "MODULE.FUNCTION")]
+    handler: Option<String>,
     /// Set an environment variable; may be given again
     #[arg(long, value_name = "K=V", value_parser = variable)]
     env: Vec<(String, String)>,
@@ -83,17 +95,27 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<ExitCode, Failu
         size,
         compiled_size,
         compile_ms,
+        runtime,
+        packages,
         urls,
     } = read(answer)?;
     let took = match compile_ms {
         0 => "before".to_owned(),
         ms => format!("in {}", micros(ms * 1000)),
     };
-    output.line(format_args!(
-        "{name} version {version}: {}, compiled to {} {took}",
-        ByteSize(size),
-        ByteSize(compiled_size),
-    ))?;
+    let size = ByteSize(size);
+    let what = match runtime {
+        RuntimeKind::Wasm => format!("{size}, compiled to {} {took}", ByteSize(compiled_size)),
+        native => {
+            let packages = match packages {
+                0 => String::new(),
+                1 => ", 1 package".to_owned(),
+                several => format!(", {several} packages"),
+            };
+            format!("{native}, {size}{packages}, prepared {took}")
+        }
+    };
+    output.line(format_args!("{name} version {version}: {what}"))?;
     urls.iter()
         .try_for_each(|url| output.line(format_args!("  {url}")))?;
     Ok(ExitCode::SUCCESS)
@@ -101,24 +123,34 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<ExitCode, Failu
 
 /// Builds, sends and compiles a project; returns what the node answers.
 pub(crate) async fn deploy(admin: &Admin, output: &Output, args: Args) -> Result<Value, Failure> {
-    let mut project = Project::find(&args.path, args.name.clone())?;
+    let given = Given {
+        name: args.name.clone(),
+        runtime: args.runtime,
+        handler: args.handler.clone(),
+    };
+    let mut project = Project::find(&args.path, given)?;
     args.change(&mut project.manifest);
     project
         .manifest
         .check()
         .map_err(|error| Failure::new("the function cannot be deployed").because(&error))?;
-    let artifact = Artifact::open(&project.build(output)?)?;
+    let artifact = project.build(output)?;
     let name = project.manifest.name.as_str();
     let path = format!("/v1/functions/{name}/versions");
     let version = json!({"manifest": project.manifest, "artifact": artifact.digest});
     let post = || admin.call(Method::POST, &path, &version, COMPILE_MAX);
-    // The node may have the component already, compiled.
+    let doing = if artifact.is_archive() {
+        "preparing"
+    } else {
+        "compiling"
+    };
+    // The node may have the artifact already, compiled.
     match post().await {
         Err(failure) if failure.is_refusal("no-such-artifact") => {}
         answer => return answer,
     }
     artifact.send(admin, output).await?;
-    let spinner = output.spinner(&format!("compiling {name}"));
+    let spinner = output.spinner(&format!("{doing} {name}"));
     let answer = post().await;
     spinner.finish_and_clear();
     answer

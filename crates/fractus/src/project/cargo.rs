@@ -1,4 +1,4 @@
-//! Cargo projects: their name, and the component that a build makes of them.
+//! Cargo projects: their name, and the component or program that a build makes of them.
 
 use std::env;
 use std::ffi::OsString;
@@ -12,6 +12,15 @@ use crate::output::Output;
 use crate::project::process;
 
 const TARGET: &str = "wasm32-wasip2";
+
+/// What is wanted of a project.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Product {
+    /// A component, from its library or binary.
+    Component,
+    /// A program for this machine, from its binary.
+    Program,
+}
 
 #[derive(Deserialize)]
 struct Metadata {
@@ -79,6 +88,23 @@ impl Package {
         }
     }
 
+    /// Where a release build leaves the package's program.
+    pub(crate) fn program(&self) -> Result<PathBuf, Failure> {
+        let release = self.target_directory.join("release");
+        let is_program = |target: &&Target| target.kind.iter().any(|kind| kind == "bin");
+        let programs = self.targets.iter().filter(is_program);
+        let files: Vec<PathBuf> = programs.map(|target| release.join(&target.name)).collect();
+        match files.as_slice() {
+            [only] => Ok(only.clone()),
+            [] => Err(Failure::new("the build makes no program")
+                .why(format!("{} has no binary", self.manifest_path.display()))
+                .hint("add a `src/main.rs`, or remove `runtime = \"provided\"`")),
+            several => Err(Failure::new("the build makes several programs")
+                .why(shown(several))
+                .hint("name one as `artifact` in fractus.toml")),
+        }
+    }
+
     /// Where a release build leaves the package's component.
     pub(crate) fn component(&self) -> Result<PathBuf, Failure> {
         let release = self.target_directory.join(TARGET).join("release");
@@ -103,24 +129,34 @@ impl Package {
                     self.manifest_path.display()
                 ))
                 .hint("add `[lib]` with `crate-type = [\"cdylib\"]` to it")),
-            several => {
-                let names: Vec<String> = several
-                    .iter()
-                    .map(|file| file.display().to_string())
-                    .collect();
-                Err(Failure::new("the build makes several components")
-                    .why(names.join("\n"))
-                    .hint("name one as `artifact` in fractus.toml"))
-            }
+            several => Err(Failure::new("the build makes several components")
+                .why(shown(several))
+                .hint("name one as `artifact` in fractus.toml")),
         }
     }
 }
 
+fn shown(files: &[PathBuf]) -> String {
+    let names: Vec<String> = files
+        .iter()
+        .map(|file| file.display().to_string())
+        .collect();
+    names.join("\n")
+}
+
 /// Builds the package in `directory`.
-pub(crate) fn build(directory: &Path, output: &Output) -> Result<(), Failure> {
-    ensure_target(directory, output)?;
+pub(crate) fn build(directory: &Path, product: Product, output: &Output) -> Result<(), Failure> {
     let mut command = cargo(directory);
-    command.args(["build", "--release", "--target", TARGET]);
+    command.args(["build", "--release"]);
+    match product {
+        Product::Component => {
+            ensure_target(directory, output)?;
+            command.args(["--target", TARGET]);
+        }
+        Product::Program => {
+            command.arg("--bins");
+        }
+    }
     if output.bars {
         command.env("CARGO_TERM_COLOR", "always");
     }
@@ -175,6 +211,17 @@ mod tests {
             targets: targets.iter().map(target).collect(),
             target_directory: PathBuf::from("/t"),
         }
+    }
+
+    #[test]
+    fn the_program_is_where_cargo_leaves_it() {
+        let made = |targets| package(targets).program();
+        let only = made(&[("my-f", "bin"), ("my_f", "lib"), ("it", "test")]).unwrap();
+        assert_eq!(only, Path::new("/t/release/my-f"));
+        let none = made(&[("f", "lib")]).unwrap_err().to_string();
+        assert!(none.contains("has no binary"), "{none}");
+        let several = made(&[("f", "bin"), ("g", "bin")]).unwrap_err().to_string();
+        assert!(several.contains("/t/release/g"), "{several}");
     }
 
     #[test]

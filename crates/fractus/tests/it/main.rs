@@ -1,6 +1,8 @@
 //! The real binary, run as a user runs it: each test on a data directory and ports of its own.
 
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod demo;

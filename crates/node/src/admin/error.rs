@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use fractus_blob::{ReadError, WriteError};
+use fractus_func::CompileError;
 use fractus_stdx::ErrorChain;
 use http::StatusCode;
 use serde_json::json;
@@ -126,6 +127,43 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// The code of an artifact that cannot become a function, and what to do about it.
+fn invalid(why: &CompileError) -> (&'static str, &'static str) {
+    match why {
+        CompileError::NotWasm
+        | CompileError::CoreModule
+        | CompileError::Invalid(_)
+        | CompileError::UnknownImport(_)
+        | CompileError::NoHandler { .. } => (
+            "invalid-artifact",
+            "a function is a component of wasi:http 0.2, built for wasm32-wasip2 as examples/hello \
+             is, or a zip archive of Python, Node or native code",
+        ),
+        CompileError::Archive(_) => (
+            "invalid-artifact",
+            "`fractus deploy DIRECTORY` packs a directory so that it can be used",
+        ),
+        CompileError::Packages(_) => (
+            "packages",
+            "correct requirements.txt; the node installs with its own pip, and PIP_INDEX_URL and the \
+             like in its environment count",
+        ),
+        CompileError::OtherRuntime { .. } => (
+            "invalid-manifest",
+            "correct `runtime` in fractus.toml, or leave it out: the artifact tells it",
+        ),
+        CompileError::Unfit(_) => ("invalid-manifest", "correct fractus.toml"),
+        CompileError::Unsupported(_) => (
+            "unsupported",
+            "`fractus status` and the node's log say what is missing on its machine",
+        ),
+        CompileError::Io { .. } => (
+            "invalid-artifact",
+            "check the disk below the data directory",
+        ),
+    }
+}
+
 impl From<ArtifactError> for ApiError {
     fn from(error: ArtifactError) -> Self {
         let message = ErrorChain(&error).to_string();
@@ -148,13 +186,10 @@ impl From<ArtifactError> for ApiError {
                 message,
                 "the file changed while it was read, or was damaged on the way: send it again",
             ),
-            ArtifactError::Invalid(_) => Self::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "invalid-artifact",
-                message,
-                "a function is a component of wasi:http 0.2: build for wasm32-wasip2, as \
-                 examples/hello does",
-            ),
+            ArtifactError::Invalid(why) => {
+                let (code, hint) = invalid(why);
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, message, hint)
+            }
             ArtifactError::Io { source, .. }
                 if matches!(
                     source.kind(),

@@ -16,7 +16,7 @@ use crate::admin::App;
 use crate::admin::body::{self, blocking};
 use crate::admin::error::ApiError;
 use crate::artifacts::{ArtifactError, Digest};
-use crate::control::Control;
+use crate::control::{Control, Deployment};
 use crate::functions::Function;
 use crate::limits::USAGE_PAGE_MAX;
 use crate::usage::UsageQuery;
@@ -84,7 +84,11 @@ pub(super) async fn deploy(
             "post it to the versions of its own function",
         ));
     }
-    let (function, compiled) = admin.control.deploy(manifest, digest).await?;
+    let Deployment {
+        function,
+        compiled,
+        description,
+    } = admin.control.deploy(manifest, digest).await?;
     tracing::info!(
         function = %function.name(),
         version = function.version(),
@@ -97,6 +101,8 @@ pub(super) async fn deploy(
             "name": name,
             "version": function.version(),
             "artifact": artifact,
+            "runtime": description.runtime,
+            "packages": description.packages,
             "size": compiled.size,
             "compiled_size": compiled.compiled_size,
             "compile_ms": compiled.compile_ms,
@@ -109,12 +115,16 @@ pub(super) async fn deploy(
 fn describe(control: &Control, function: &Function) -> Value {
     let deployed = function.deployed();
     let ledger = function.desk().totals();
+    let artifacts = control.artifacts();
+    let description = artifacts.describe(deployed.artifact, &deployed.manifest);
     json!({
         "name": function.name(),
         "version": function.version(),
         "created_ms": deployed.created_ms,
         "size": deployed.size,
-        "compiled_size": control.artifacts().compiled_size(deployed.artifact).unwrap_or(0),
+        // None where the artifact cannot be read or not be run any more.
+        "runtime": description.ok().map(|description| description.runtime),
+        "compiled_size": artifacts.compiled_size(deployed.artifact).unwrap_or(0),
         "memory_mb": deployed.manifest.limits.memory_mb,
         "loaded": function.loaded().is_some(),
         "running": function.desk().running(),

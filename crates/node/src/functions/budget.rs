@@ -85,3 +85,13 @@ impl Budget {
         self.memory.taken()
     }
 }
+
+impl fractus_func::Memory for Budget {
+    fn reserve(&self, bytes: usize) -> bool {
+        Self::reserve(self, bytes)
+    }
+
+    fn release(&self, bytes: usize) {
+        Self::release(self, bytes);
+    }
+}

@@ -103,6 +103,11 @@ impl Function {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether it has instances before it is called, and so stays loaded.
+    pub(crate) fn is_provisioned(&self) -> bool {
+        self.deployed.manifest.instances.provisioned > 0
+    }
+
     /// Its program, if it is in memory.
     pub(crate) fn loaded(&self) -> Option<Arc<dyn Program>> {
         self.program().clone()
@@ -136,7 +141,10 @@ impl Function {
         tokio::spawn(work).await.unwrap_or(Err(Unloadable))
     }
 
-    async fn load_or_mend(&self, services: &Arc<Services>) -> Result<Arc<dyn Program>, Unloadable> {
+    async fn load_or_mend(
+        self: &Arc<Self>,
+        services: &Arc<Services>,
+    ) -> Result<Arc<dyn Program>, Unloadable> {
         let name = self.name();
         let why = match self.read(services).await? {
             Ok(program) => return Ok(program),
@@ -156,12 +164,17 @@ impl Function {
 
     /// Loads what is compiled, where blocking is allowed.
     async fn read(
-        &self,
+        self: &Arc<Self>,
         services: &Arc<Services>,
     ) -> Result<Result<Arc<dyn Program>, LoadError>, Unloadable> {
         let services = Arc::clone(services);
-        let path = services.artifacts.compiled(self.deployed.artifact);
-        let work = move || services.runtime.load(&path);
+        let function = Arc::clone(self);
+        let work = move || {
+            let NewVersion {
+                artifact, manifest, ..
+            } = &function.deployed;
+            services.artifacts.load(*artifact, manifest)
+        };
         tokio::task::spawn_blocking(work).await.or(Err(Unloadable))
     }
 

@@ -49,12 +49,11 @@ impl Bench {
             std::fs::create_dir(&path).unwrap();
             path
         };
-        let artifacts = Artifacts::open(folder("artifacts"), Arc::new(runtime.clone())).unwrap();
+        let artifacts = Artifacts::open(folder("artifacts"), runtime.runtimes()).unwrap();
         let artifact = Digest([1; 32]);
         std::fs::write(artifacts.compiled(artifact), "compiled").unwrap();
         let store = Store::open(&folder("store"), fractus_blob::Config::default()).unwrap();
         let functions = Arc::new(Functions::new(Services {
-            runtime: Arc::new(runtime.clone()),
             artifacts: Arc::new(artifacts),
             outbound: Outbound::new(store, &OutboundConfig::default()),
             logs: Logs::open(folder("logs")).unwrap(),

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use fractus_func::{
     Body, BoxFuture, CallError, FunctionName, Host, Limits, LogStream, OutboundError, Outcome,
-    Report, RequestId, UsageRecord,
+    Report, RequestId, Tunnel, UsageRecord,
 };
 
 use crate::clock::now_ms;
@@ -72,7 +72,7 @@ impl Visit {
     pub(super) fn refuse(&self, outcome: Outcome, message: String) -> CallError {
         let queue_us = self.elapsed_us();
         self.report(&refusal(self.id, queue_us, outcome, message.clone()));
-        CallError { outcome, message }
+        CallError::new(outcome, message)
     }
 
     fn report(&self, report: &Report) {
@@ -120,6 +120,12 @@ impl Host for Visit {
         request: http::Request<Body>,
     ) -> BoxFuture<'static, Result<http::Response<Body>, OutboundError>> {
         self.services.outbound.send(self.function.lane(), request)
+    }
+
+    fn connect(&self, authority: &str) -> BoxFuture<'static, Result<Tunnel, OutboundError>> {
+        self.services
+            .outbound
+            .tunnel(self.function.lane(), authority)
     }
 
     fn log(&self, id: RequestId, stream: LogStream, line: &str) {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use fractus_edge::Origin;
 use fractus_func::{Body, BoxFuture, CallError, FunctionName, Outcome, RequestId};
-use http::header::RETRY_AFTER;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 
 use super::problem;
 use crate::functions::{Function, Functions};
@@ -45,11 +45,20 @@ impl Origin for FunctionOrigin {
 }
 
 fn failure(name: &FunctionName, error: &CallError, id: RequestId) -> Response<Body> {
-    let CallError { outcome, message } = error;
+    let CallError {
+        outcome,
+        message,
+        kind,
+    } = error;
     let status = StatusCode::from_u16(outcome.http_status());
     let status = status.expect("outcomes have statuses between 200 and 599");
-    let text = format!("function {name}: {message} (request {id})");
-    let mut response = problem(status, outcome.code(), &text);
+    let mut response = match kind {
+        Some(kind) => function_error(status, outcome.code(), kind, message),
+        None => {
+            let text = format!("function {name}: {message} (request {id})");
+            problem(status, outcome.code(), &text)
+        }
+    };
     if matches!(outcome, Outcome::Throttled | Outcome::NodeBusy) {
         response
             .headers_mut()
@@ -57,6 +66,24 @@ fn failure(name: &FunctionName, error: &CallError, id: RequestId) -> Response<Bo
     }
     response
 }
+
+/// A failure that the guest has a name for, in the form that AWS Lambda gives such.
+fn function_error(
+    status: StatusCode,
+    code: &'static str,
+    kind: &str,
+    message: &str,
+) -> Response<Body> {
+    let shape = serde_json::json!({"errorType": kind, "errorMessage": message});
+    let mut response = problem(status, code, &shape.to_string());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(X_AMZ_FUNCTION_ERROR, HeaderValue::from_static("Unhandled"));
+    response
+}
+
+/// As AWS Lambda marks answers that are a function's failure.
+const X_AMZ_FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
 
 #[cfg(test)]
 mod tests;

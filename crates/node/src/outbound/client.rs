@@ -226,19 +226,13 @@ impl Failure {
     fn explain(self, target: &Target) -> OutboundError {
         let error: Box<dyn Error + Send + Sync> = match self {
             Self::Timeout => return OutboundError::Timeout(target.to_string()),
-            Self::Connect(error) => match cause::<ConnectError>(&error) {
-                Some(ConnectError::Forbidden { address, kind }) => {
-                    return forbidden(target, &format!("{address}, {kind}"));
+            Self::Connect(error) => {
+                let known = cause::<ConnectError>(&error);
+                match known.and_then(|known| known.told(target)) {
+                    Some(told) => return told,
+                    None => error.into(),
                 }
-                Some(ConnectError::NoSuchHost(name)) => {
-                    return OutboundError::NoSuchHost(name.to_string());
-                }
-                Some(ConnectError::Resolve { name, source }) => {
-                    return OutboundError::NoSuchHost(format!("{name} ({source})"));
-                }
-                Some(ConnectError::Timeout) => return OutboundError::Timeout(target.to_string()),
-                _ => error.into(),
-            },
+            }
             Self::Lost(error) | Self::Broken(error) => error.into(),
             Self::Switched => SwitchedError.into(),
         };
@@ -247,14 +241,6 @@ impl Failure {
             source: error,
         }
     }
-}
-
-fn forbidden(target: &Target, address: &str) -> OutboundError {
-    let entry = target.entry();
-    target.denied(format!(
-        "it leads to {address}, which no entry of `hosts` opens; if that is meant, write \
-         `private_hosts = [\"{entry}\"]` under `[access]` in fractus.toml"
-    ))
 }
 
 /// The first cause of a kind.

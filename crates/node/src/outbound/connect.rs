@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use fractus_func::BoxFuture;
+use fractus_func::{BoxFuture, OutboundError, Tunnel};
 use fractus_stdx::ErrorChain;
 use http::Uri;
 use hyper_util::client::legacy::connect::{Connected, Connection};
@@ -92,6 +92,27 @@ pub(super) enum ConnectError {
         #[source]
         source: io::Error,
     },
+}
+
+impl ConnectError {
+    /// What whoever wanted to go to `target` is told; None if that is only that it failed.
+    pub(super) fn told(&self, target: &Target) -> Option<OutboundError> {
+        match self {
+            Self::Forbidden { address, kind } => {
+                let entry = target.entry();
+                Some(target.denied(format!(
+                    "it leads to {address}, {kind}, which no entry of `hosts` opens; if that is \
+                     meant, write `private_hosts = [\"{entry}\"]` under `[access]` in fractus.toml"
+                )))
+            }
+            Self::NoSuchHost(name) => Some(OutboundError::NoSuchHost(name.to_string())),
+            Self::Resolve { name, source } => {
+                Some(OutboundError::NoSuchHost(format!("{name} ({source})")))
+            }
+            Self::Timeout => Some(OutboundError::Timeout(target.to_string())),
+            Self::Busy { .. } | Self::Refused { .. } => None,
+        }
+    }
 }
 
 /// Connections that somebody may have at once. Clones are the same.
@@ -180,6 +201,25 @@ impl Connector {
         Err(failure)
     }
 
+    /// A connection whose bytes are its user's own affair.
+    pub(super) async fn tunnel(self, target: Target) -> Result<Tunnel, OutboundError> {
+        let authority = target.to_string();
+        let failed = |source| OutboundError::Failed {
+            authority: authority.clone(),
+            source,
+        };
+        let connected = self.connect(target.clone()).await;
+        let link = connected.map_err(|error| {
+            let told = error.told(&target);
+            told.unwrap_or_else(|| failed(error.into()))
+        })?;
+        let socket = link.tcp.into_std().map_err(|error| failed(error.into()))?;
+        Ok(Tunnel {
+            socket: socket.into(),
+            place: Box::new(link.place),
+        })
+    }
+
     /// The addresses of a host that may be connected to; at least one.
     async fn addresses(&self, host: &Host) -> Result<Vec<IpAddr>, ConnectError> {
         let mut found = match host {
@@ -241,7 +281,7 @@ struct Place {
 #[derive(Debug)]
 pub(super) struct Link {
     tcp: TcpStream,
-    _place: Place,
+    place: Place,
 }
 
 impl Link {
@@ -251,7 +291,7 @@ impl Link {
         if let Err(error) = tcp.set_nodelay(true) {
             tracing::debug!(error = %ErrorChain(&error), "set TCP_NODELAY");
         }
-        Self { tcp, _place: place }
+        Self { tcp, place }
     }
 }
 

@@ -205,6 +205,21 @@ impl Target {
         Ok(Self { scheme, host, port })
     }
 
+    /// Where a tunnel leads: a host, and a port unless that is 443.
+    pub(super) fn of_tunnel(authority: &str) -> Result<Self, OutboundError> {
+        let uri = Uri::builder()
+            .scheme(Scheme::HTTPS)
+            .authority(authority)
+            .path_and_query("/");
+        match uri.build() {
+            Ok(uri) => Self::of(&uri),
+            Err(_) => Err(OutboundError::Denied {
+                authority: authority.to_owned(),
+                why: "it is no host name and no IP address".to_owned(),
+            }),
+        }
+    }
+
     /// `uri` with this scheme, host and port. They are canonical, so that two readers of the result
     /// cannot disagree about where it leads.
     pub(super) fn apply(&self, uri: Uri) -> Uri {

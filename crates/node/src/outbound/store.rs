@@ -19,6 +19,13 @@ pub(super) fn is_store(target: &Target) -> bool {
     matches!(&target.host, Host::Name(name) if **name == *STORE)
 }
 
+/// Refuses every way to the store but the one that there is.
+pub(super) fn elsewhere(target: &Target) -> OutboundError {
+    target.denied(format!(
+        "the store is at `http://{STORE}/BUCKET/KEY`, without TLS or port"
+    ))
+}
+
 /// Answers from the buckets that `policy` names.
 pub(super) fn answer(
     store: &Store,
@@ -27,8 +34,7 @@ pub(super) fn answer(
     request: Request<Body>,
 ) -> BoxFuture<'static, Result<Response<Body>, OutboundError>> {
     if target.scheme != Scheme::HTTP || target.port != 80 {
-        let why = format!("the store is at `http://{STORE}/BUCKET/KEY`, without TLS or port");
-        return Box::pin(ready(Err(target.denied(why))));
+        return Box::pin(ready(Err(elsewhere(target))));
     }
     let store = store.clone();
     match object_request(policy, request) {

@@ -200,6 +200,57 @@ async fn tunnels_are_refused() {
 }
 
 #[tokio::test]
+async fn a_tunnel_leads_where_requests_may_go_and_takes_a_place() {
+    let server = meow().await;
+    let config = OutboundConfig {
+        function_connections: 1,
+        connect: Duration::from_millis(200),
+        ..config()
+    };
+    let (_folder, outbound) = outbound(&config, &Scripted::new(&[&["127.0.0.1"]])).await;
+    let port = server.port();
+    let authority = format!("db.lab:{port}");
+    let owner = lane(&[], &[&authority]);
+    let tunnel = outbound.tunnel(&owner, &authority).await.expect("a tunnel");
+    let busy = outbound.tunnel(&owner, &authority).await;
+    assert!(
+        matches!(busy, Err(OutboundError::Failed { .. })),
+        "{busy:?}"
+    );
+    let busy = outbound
+        .send(&owner, get(&format!("http://{authority}/")))
+        .await;
+    assert!(
+        matches!(busy, Err(OutboundError::Failed { .. })),
+        "{busy:?}"
+    );
+    drop(tunnel);
+    outbound.tunnel(&owner, &authority).await.expect("a tunnel");
+    let before = server.connections();
+    let stranger = lane(&["*", &format!("*:{port}")], &[]);
+    for authority in [
+        authority.as_str(),
+        &format!("127.1:{port}"),
+        &format!("[::ffff:127.0.0.1]:{port}"),
+        "db.lab",
+        "a@db.lab:443",
+        "store.internal:80",
+        "store.internal",
+        "",
+        ":80",
+        "db.lab:http",
+        "http://db.lab/",
+    ] {
+        let refused = outbound.tunnel(&stranger, authority).await;
+        assert!(
+            matches!(refused, Err(OutboundError::Denied { .. })),
+            "{authority}: {refused:?}"
+        );
+    }
+    assert_eq!(server.connections(), before);
+}
+
+#[tokio::test]
 async fn a_name_without_addresses() {
     let (_folder, outbound) = outbound(&config(), &Scripted::new(&[&[]])).await;
     let answer = outbound

@@ -104,6 +104,38 @@ fn renamed(component: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+fn a_refused_manifest_harms_nobody_with_the_same_artifact() {
+    let node = TestNode::start();
+    let hello = component("hello");
+    let deployed = node.deploy(&json!({"name": "a"}), &hello).expect(201);
+    assert_eq!(deployed.json()["runtime"], "wasm");
+    for (more, says) in [
+        (json!({"runtime": "python3"}), "is a WebAssembly component"),
+        (json!({"handler": "app.f"}), "handler is not for wasm"),
+        (json!({"limits": {"memory_mb": 5000}}), "1 to 4096"),
+        (json!({"instances": {"provisioned": 1}}), "provisioned"),
+    ] {
+        let mut manifest = more;
+        manifest["name"] = json!("b");
+        let answer = node.deploy(&manifest, &hello).expect(422);
+        assert_eq!(answer.code(), "invalid-manifest", "{manifest}");
+        assert!(answer.text().contains(says), "{says}: {}", answer.text());
+    }
+    node.edge("/run/a").expect(200);
+    node.edge("/run/b").expect(404);
+    let kept = std::fs::read_dir(node.data().join("artifacts")).unwrap();
+    assert_eq!(kept.count(), 2, "the artifact and what it was compiled to");
+    let listed = node.admin("GET", "/v1/functions", &[]).json();
+    assert_eq!(listed["functions"][0]["runtime"], "wasm");
+    // With nobody to use it, it takes no space.
+    node.admin("DELETE", "/v1/functions/a", &[]).expect(204);
+    node.deploy(&json!({"name": "b", "runtime": "nodejs"}), &hello)
+        .expect(422);
+    let kept = std::fs::read_dir(node.data().join("artifacts")).unwrap();
+    assert_eq!(kept.count(), 0, "a refused artifact takes no space");
+}
+
+#[test]
 fn an_artifact_is_what_its_name_says_and_not_too_large() {
     let node = TestNode::start();
     let path = format!("/v1/artifacts/{}", digest(b"right"));

@@ -5,6 +5,7 @@ mod client;
 mod deploy;
 mod lifecycle;
 mod limits;
+mod native_egress;
 mod node;
 mod objects;
 mod traces;

@@ -141,6 +141,11 @@ impl Server {
         machine::memory(self.child.id())
     }
 
+    /// Its processes and their memory, its children's among them.
+    pub(super) fn tree_memory(&self) -> Result<(usize, Memory)> {
+        machine::tree_memory(self.child.id())
+    }
+
     /// The end of what it printed.
     fn complaints(&self) -> String {
         const LINES: usize = 20;

@@ -63,8 +63,39 @@ fn rollup(text: &str) -> Option<Memory> {
     })
 }
 
+/// Processes that descend from one, itself among them, and their memory: pages that they share
+/// are counted once.
+pub(super) fn tree_memory(pid: u32) -> Result<(usize, Memory)> {
+    let processes = processes()?;
+    let mut found = vec![pid];
+    let mut next = 0;
+    while let Some(&parent) = found.get(next) {
+        let children = processes.iter().filter(|(_, stat)| stat.parent == parent);
+        found.extend(children.map(|(child, _)| *child));
+        next += 1;
+    }
+    let mut sum = Memory { rss: 0, pss: 0 };
+    let mut count = 0;
+    for pid in found {
+        // Processes end while we look.
+        if let Ok(own) = memory(pid) {
+            sum.rss += own.rss;
+            sum.pss += own.pss;
+            count += 1;
+        }
+    }
+    Ok((count, sum))
+}
+
 /// CPU time of a process and of its descendants that still run, all threads counted.
 pub(super) fn cpu(pid: u32) -> Result<Duration> {
+    let processes = processes()?;
+    let ticks = tree_ticks(&processes, pid).with_context(|| format!("process {pid} is gone"))?;
+    Ok(Duration::from_millis(ticks * 1000 / TICKS))
+}
+
+/// All processes of the machine.
+fn processes() -> Result<BTreeMap<u32, Stat>> {
     let mut processes = BTreeMap::new();
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
@@ -80,8 +111,7 @@ pub(super) fn cpu(pid: u32) -> Result<Duration> {
             stat(&text).with_context(|| format!("/proc/{pid}/stat"))?,
         );
     }
-    let ticks = tree_ticks(&processes, pid).with_context(|| format!("process {pid} is gone"))?;
-    Ok(Duration::from_millis(ticks * 1000 / TICKS))
+    Ok(processes)
 }
 
 /// What a process's `stat` says that matters here.
@@ -131,7 +161,7 @@ fn read(path: &str) -> Result<String> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{Memory, Stat, cpu, rollup, stat, tree_ticks};
+    use super::{Memory, Stat, cpu, rollup, stat, tree_memory, tree_ticks};
 
     #[test]
     fn a_stat_line_is_read_past_a_strange_name() {
@@ -160,6 +190,12 @@ mod tests {
     #[test]
     fn our_own_time_can_be_told() {
         cpu(std::process::id()).unwrap();
+    }
+
+    #[test]
+    fn we_are_a_process_with_memory() {
+        let (count, memory) = tree_memory(std::process::id()).unwrap();
+        assert!(count > 0 && memory.pss > 0 && memory.rss >= memory.pss);
     }
 
     #[test]

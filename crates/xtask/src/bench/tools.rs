@@ -64,6 +64,53 @@ pub(super) const WORKERD: Tool = Tool {
     install: &["npm", "install", "--prefix", "workerd", "workerd"],
 };
 
+pub(super) const BWRAP: Tool = Tool {
+    name: "bwrap",
+    place: "",
+    install: &[APT[0], APT[1], APT[2], APT[3], "bubblewrap"],
+};
+
+pub(super) const CRUN: Tool = Tool {
+    name: "crun",
+    place: "",
+    install: &[APT[0], APT[1], APT[2], APT[3], "crun"],
+};
+
+const PIP: [&str; 6] = ["python3", "-m", "pip", "install", "--quiet", "--target"];
+
+/// The client of the Runtime API that AWS publishes; gunicorn lies beside it.
+pub(super) const AWSLAMBDARIC: Tool = Tool {
+    name: "awslambdaric",
+    place: "python/peers/awslambdaric/__main__.py",
+    install: &[
+        PIP[0],
+        PIP[1],
+        PIP[2],
+        PIP[3],
+        PIP[4],
+        PIP[5],
+        "python/peers",
+        "awslambdaric",
+        "gunicorn",
+    ],
+};
+
+pub(super) const BOTO3: Tool = Tool {
+    name: "boto3",
+    place: "python/boto3/boto3/__init__.py",
+    install: &[
+        PIP[0],
+        PIP[1],
+        PIP[2],
+        PIP[3],
+        PIP[4],
+        PIP[5],
+        "python/boto3",
+        "boto3",
+        "awslambdaric",
+    ],
+};
+
 impl Tool {
     /// Where it is; if it is missing, installs it when that was asked for, or says how to.
     pub(super) fn find(&self, setup: &Setup<'_>) -> Result<PathBuf> {

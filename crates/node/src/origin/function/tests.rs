@@ -22,6 +22,7 @@ async fn a_call_without_an_answer_gets_one() {
         let error = CallError {
             outcome,
             message: "what happened".to_owned(),
+            kind: None,
         };
         let name = "hello".parse().expect("a function's name");
         let answer = Answer::of(failure(&name, &error, id())).await;
