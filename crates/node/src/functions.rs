@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use fractus_func::{Body, Call, CallError, FunctionName, Outcome, Program, RequestId};
@@ -17,7 +17,7 @@ use http::header::CONTENT_LENGTH;
 use crate::artifacts::Artifacts;
 use crate::functions::function::Unloadable;
 use crate::functions::visit::{Seat, Visit};
-use crate::limits::{PROGRAM_IDLE_MS, PROGRAMS_LOADED_MAX};
+use crate::limits::{PROGRAM_IDLE_MS, PROGRAM_RETIRED_MS, PROGRAMS_LOADED_MAX};
 use crate::logs::Logs;
 use crate::outbound::Outbound;
 use crate::registry::{Ledger, NewVersion};
@@ -54,6 +54,9 @@ pub(crate) struct Services {
 pub(crate) struct Functions {
     services: Arc<Services>,
     current: Mutex<Arc<BTreeMap<FunctionName, Arc<Function>>>>,
+    /// Versions that were current. Connections that rest hold them with the routes that they know,
+    /// and their programs, with waiting instances, must not live as long as those.
+    retired: Mutex<Vec<Weak<Function>>>,
     generations: AtomicU64,
 }
 
@@ -63,6 +66,7 @@ impl Functions {
         Self {
             services: Arc::new(services),
             current: Mutex::default(),
+            retired: Mutex::default(),
             generations: AtomicU64::new(1),
         }
     }
@@ -121,6 +125,19 @@ impl Functions {
                 .desk()
                 .set_limit(function.manifest().limits.concurrency);
         }
+        let stays = |old: &Arc<Function>| {
+            let new = functions.get(old.name());
+            new.is_some_and(|new| Arc::ptr_eq(new, old))
+        };
+        let before = self.snapshot();
+        let gone = before
+            .values()
+            .filter(|old| !stays(old))
+            .map(Arc::downgrade);
+        self.retired
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(gone);
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(functions);
     }
 
@@ -186,6 +203,24 @@ impl Functions {
             }
             if idle_ms >= PROGRAM_IDLE_MS && function.unload() {
                 tracing::debug!(function = %function.name(), idle_ms, "unloaded");
+            }
+        }
+        self.evict_retired(now_ms);
+    }
+
+    /// Drops the programs of versions that nobody finds any more, once those who had found them
+    /// before have surely begun their calls.
+    fn evict_retired(&self, now_ms: u64) {
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        let functions: Vec<_> = retired.iter().filter_map(Weak::upgrade).collect();
+        retired.clear();
+        for function in &functions {
+            let idle_ms = now_ms.saturating_sub(function.called_ms());
+            // What waits has not taken its program yet.
+            if idle_ms >= PROGRAM_RETIRED_MS && function.desk().waiting() == 0 {
+                function.unload();
+            } else {
+                retired.push(Arc::downgrade(function));
             }
         }
     }

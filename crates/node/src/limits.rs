@@ -16,12 +16,14 @@ pub const VERSIONS_KEPT: u64 = 10;
 pub const PROGRAMS_LOADED_MAX: usize = 256;
 /// A program that was not called for so long leaves memory.
 pub const PROGRAM_IDLE_MS: u64 = 300_000;
+/// That of a version which is not current any more, after so long.
+pub const PROGRAM_RETIRED_MS: u64 = 3_000;
 /// A program that could not be loaded is not tried again within this time.
 pub const LOAD_RETRY_MS: u64 = 5_000;
 /// How often idle programs are looked for and counters are written down.
 pub const SWEEP_MS: u64 = 5_000;
 /// Instances of all functions at once.
-pub const INSTANCES_MAX: usize = 1_000;
+pub const INSTANCES_MAX: usize = 2_000;
 /// Longest message of a failed call that is kept as a function's last error.
 pub const LAST_ERROR_MAX: usize = 2 << 10;
 

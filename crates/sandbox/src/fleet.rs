@@ -21,8 +21,9 @@ pub(crate) struct Fleet {
     account: Arc<dyn Memory>,
     /// Told when memory is given back.
     freed: Arc<Notify>,
-    /// Calls that wait for memory.
+    /// Calls that wait for memory, and whose turn it is: a lock that is fair.
     waiting: AtomicUsize,
+    turn: tokio::sync::Mutex<()>,
     idle: Mutex<Idle>,
     numbers: AtomicU64,
 }
@@ -47,6 +48,7 @@ impl Fleet {
             account,
             freed: Arc::default(),
             waiting: AtomicUsize::new(0),
+            turn: tokio::sync::Mutex::default(),
             idle: Mutex::default(),
             numbers: AtomicU64::new(0),
         });
@@ -134,11 +136,12 @@ impl Fleet {
         let _leaves = Leaves(&self.waiting);
         let wait = Duration::from_millis(QUEUE_WAIT_MAX_MS);
         tokio::time::timeout(wait, async {
+            // Who came first waits for memory, and all others for their turn. Without turns, who is
+            // woken for too little would be the last in line again.
+            let _turn = self.turn.lock().await;
             loop {
                 let freed = self.freed.notified();
                 if let Some(reserved) = self.reserve(bytes) {
-                    // What is left may do for the next one.
-                    self.freed.notify_one();
                     return reserved;
                 }
                 freed.await;
@@ -190,7 +193,7 @@ impl Fleet {
                 let spare = waiting.instances.len() > provisioned;
                 let instance = &mut waiting.instances[at];
                 let waited = instance.idle_since.elapsed();
-                if (spare && waited > function.patience()) || instance.process.ended().is_some() {
+                if (spare && waited > function.patience()) || instance.has_ended() {
                     gone.extend(waiting.instances.remove(at));
                     continue;
                 }

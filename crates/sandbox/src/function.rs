@@ -15,6 +15,7 @@ use fractus_func::{
 use fractus_lambda::{ApiLimits, ErrorShape, runtime_api};
 use fractus_stdx::ErrorChain;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 
 use crate::call;
 use crate::cgroup::Bounds;
@@ -134,7 +135,7 @@ impl Function {
         let with = self.machine.confinement(limits.tmp_bytes(), memory);
         match self.kind {
             RuntimeKind::Python3 => profile::confine(&with),
-            RuntimeKind::NodeJs => profile::admit(&with),
+            RuntimeKind::NodeJs => profile::admit(&with, &self.begin(None, &self.packages, 0)),
             RuntimeKind::Provided | RuntimeKind::Wasm => profile::start(&with, &self.program()),
         }
     }
@@ -255,13 +256,17 @@ impl Function {
             _ => None,
         };
         let egress = self.egress(&process)?;
-        send_fds(socket.as_fd(), plan, &[code.as_fd()]).map_err(system("send a plan"))?;
+        let to_program = frames.as_ref().map(OwnedFd::as_fd);
+        let fds: Vec<_> = [code.as_fd()].into_iter().chain(to_program).collect();
+        send_fds(socket.as_fd(), plan, &fds).map_err(system("send a plan"))?;
         let channel = if let Some(listener) = listener {
             self.serve(listener)?
         } else {
+            if frames.is_none() {
+                let begin = self.begin(zygote, &own, level);
+                send_fds(socket.as_fd(), &begin, &[]).map_err(system("begin a function"))?;
+            }
             let socket = frames.unwrap_or(socket);
-            let begin = self.begin(zygote, &own, level);
-            send_fds(socket.as_fd(), &begin, &[]).map_err(system("begin a function"))?;
             nonblocking(&socket).map_err(system("use a sandbox's socket"))?;
             Channel::Frames(Frames {
                 socket,
@@ -397,9 +402,11 @@ impl Function {
             response_max: usize::try_from(limits.response_bytes()).unwrap_or(usize::MAX),
             stream_max: limits.response_bytes(),
         });
-        let _context = self.machine.handle.enter();
+        // Where the first call is made the next one may be made, too: then no other thread wakes.
+        let handle = Handle::try_current().unwrap_or_else(|_| self.machine.handle.clone());
+        let _context = handle.enter();
         let listener = TcpListener::from_std(listener.into()).map_err(serves)?;
-        let accepting = self.machine.handle.spawn(async move {
+        let accepting = handle.spawn(async move {
             // It ends with the sandbox's network.
             while let Ok((stream, _peer)) = listener.accept().await {
                 let api = api.clone();

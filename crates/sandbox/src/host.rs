@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
+use fractus_stdx::ErrorChain;
 use serde::{Deserialize, Serialize};
 
 use crate::profile::{RUNTIME, Root};
@@ -63,7 +64,7 @@ pub(crate) fn python(folder: &Path) -> Option<Interpreter> {
     };
     let json = serde_json::to_vec(&found).expect("paths of programs are text");
     if let Err(error) = fs::write(&kept, json) {
-        tracing::debug!(%error, "the interpreter is asked again at the next start");
+        tracing::debug!(error = %ErrorChain(&error), "the interpreter is asked again at the next start");
     }
     Some(found.interpreter)
 }
@@ -95,6 +96,8 @@ const SHARED: [&str; 4] = [
     "/usr/share/zoneinfo",
     "/etc/ld.so.cache",
 ];
+/// Where guests find their interpreter, whatever its own name.
+const PYTHON3: &str = "/usr/local/bin/python3";
 /// Where programs are, for scripts.
 const PROGRAMS: [&str; 2] = ["/usr/bin", "/bin"];
 
@@ -125,10 +128,14 @@ impl Root {
         root
     }
 
-    /// With an interpreter.
+    /// With an interpreter, which is the first `python3` on the path of guests.
     pub(crate) fn with_python(mut self, python: &Interpreter) -> Self {
         self.share(&python.program);
         python.folders.iter().for_each(|folder| self.share(folder));
+        if python.program != Path::new(PYTHON3) {
+            let program = python.program.to_string_lossy().into_owned();
+            self.links.push((PYTHON3.to_owned(), program));
+        }
         self
     }
 

@@ -9,6 +9,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 use fractus_func::{Host, LogStream, Memory};
 use fractus_lambda::Driver;
+use fractus_stdx::ErrorChain;
 use thiserror::Error;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -80,7 +81,7 @@ pub(crate) struct Instance {
     pub(crate) reserved: Reserved,
     _alive: Alive,
     /// Kept, for it lives in the zygote's pid namespace.
-    _zygote: Option<Arc<Zygote>>,
+    zygote: Option<Arc<Zygote>>,
 }
 
 /// Memory taken from the node's account; given back when dropped.
@@ -149,7 +150,7 @@ pub(crate) enum Broken {
 
 impl From<FrameError> for Broken {
     fn from(error: FrameError) -> Self {
-        tracing::debug!(%error, "a guest's frame is too long");
+        tracing::debug!(error = %ErrorChain(&error), "a guest's frame is too long");
         Self::TooLarge
     }
 }
@@ -196,7 +197,7 @@ impl Instance {
             idle_since: Instant::now(),
             reserved: parts.reserved,
             _alive: parts.alive,
-            _zygote: parts.zygote,
+            zygote: parts.zygote,
         }
     }
 
@@ -222,8 +223,17 @@ impl Instance {
         }
     }
 
+    /// Whether it is gone, or goes as soon as it is not frozen: it dies with its zygote.
+    pub(crate) fn has_ended(&self) -> bool {
+        let zygote_ended = || self.zygote.as_ref().is_some_and(|zygote| zygote.has_ended());
+        self.process.ended().is_some() || zygote_ended()
+    }
+
     /// Whether it waits for a call: it runs, and has sent nothing that nobody asked for.
     pub(crate) fn is_fit(&self) -> bool {
+        if self.frozen && self.has_ended() {
+            return false;
+        }
         match &self.channel {
             Channel::Api(_) => self.process.ended().is_none(),
             Channel::Frames(frames) => {
@@ -244,7 +254,10 @@ impl Instance {
         };
         match group.freeze(frozen) {
             Ok(()) => self.frozen = frozen,
-            Err(error) => tracing::warn!(%error, frozen, "a sandbox cannot be frozen or thawed"),
+            Err(error) => {
+                let error = ErrorChain(&error);
+                tracing::warn!(error = %error, frozen, "a sandbox cannot be frozen or thawed");
+            }
         }
     }
 

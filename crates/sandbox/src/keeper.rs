@@ -88,35 +88,51 @@ impl Users {
 const USERS_FROM: u32 = 0x4000_0000;
 const USERS: u32 = 0x1000_0000;
 
+const START: &str = "start the keeper of sandboxes";
+
 /// The keeper, as the node sees it.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     line: Mutex<Line>,
     users: Users,
     groups: Arc<Groups>,
-    process: Mutex<Child>,
 }
 
+/// The process, and the way to it.
 #[derive(Debug)]
 struct Line {
+    process: Child,
     socket: OwnedFd,
     next_user: u32,
+}
+
+impl Line {
+    fn start(next_user: u32) -> io::Result<Self> {
+        let (socket, theirs) = socket_pair(SocketType::SEQPACKET)?;
+        Ok(Self {
+            process: spawn(PROGRAM, "fractus-keeper", theirs)?,
+            socket,
+            next_user,
+        })
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        // Its children die with it.
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
 }
 
 impl Keeper {
     /// Starts the keeper.
     pub(crate) fn start(users: Users, groups: &Arc<Groups>) -> Result<Self, SpawnError> {
-        let start = system("start the keeper of sandboxes");
-        let (ours, theirs) = socket_pair(SocketType::SEQPACKET).map_err(&start)?;
-        let process = spawn(PROGRAM, "fractus-keeper", theirs).map_err(&start)?;
+        let line = Line::start(0).map_err(system(START))?;
         Ok(Self {
-            line: Mutex::new(Line {
-                socket: ours,
-                next_user: 0,
-            }),
+            line: Mutex::new(line),
             users,
             groups: Arc::clone(groups),
-            process: Mutex::new(process),
         })
     }
 
@@ -147,6 +163,10 @@ impl Keeper {
         let flags = u64::from(NAMESPACES.cast_unsigned());
         let message = [flags.to_ne_bytes().as_slice(), &waiting].concat();
         let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(line.process.try_wait(), Ok(None)) {
+            tracing::error!("the keeper of sandboxes ended, and all sandboxes with it");
+            *line = Line::start(line.next_user).map_err(system(START))?;
+        }
         let user = USERS_FROM + line.next_user;
         line.next_user = (line.next_user + 2) % USERS;
         send_fds(line.socket.as_fd(), &message, fds).map_err(system("ask the keeper"))?;
@@ -164,18 +184,6 @@ impl Keeper {
         let errno = i32::try_from(-pid).unwrap_or(libc::EIO);
         let source = io::Error::from_raw_os_error(errno);
         Err(system("clone a process into namespaces")(source))
-    }
-}
-
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        let process = self
-            .process
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
-        // Its children die with it.
-        process.kill().ok();
-        process.wait().ok();
     }
 }
 

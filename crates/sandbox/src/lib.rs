@@ -2,7 +2,7 @@
 //! a Linux sandbox of its own.
 //!
 //! **What it is.** `func::Runtime` on namespaces, control groups, seccomp and Landlock. How a
-//! sandbox is built is data: a *plan* of system calls, made by `profile.rs` and carried out, inside,
+//! sandbox is built is data: a *plan* of system calls, made by `profile.rs` and carried out inside
 //! by a tiny interpreter without the standard library (`init/init.rs`). Python instances are forked
 //! from *zygotes* that have imported already (`zygote.rs`); others are cloned by the *keeper*
 //! (`keeper.rs`). Spares stand ready of each (`machine.rs`); instances that have answered wait for
@@ -11,8 +11,8 @@
 //! **What it is not.** It knows no routes and no versions, and it never decides who may run: that
 //! is `func::Pool`'s. What the AWS Lambda protocols look like is the crate `lambda`'s.
 //!
-//! **Where to start.** [`SandboxRuntime`]; `function.rs` makes an instance, `call.rs` is the life of
-//! a call.
+//! **Where to start.** [`SandboxRuntime`]; `function.rs` makes an instance, `call.rs` is the life
+//! of a call.
 #![expect(
     unsafe_code,
     reason = "namespaces, seccomp and Landlock are reached by system calls"

@@ -99,6 +99,10 @@ impl Nursery {
         }
     }
 
+    fn has_ended(&self) -> bool {
+        self.zygote().is_some_and(|zygote| zygote.has_ended())
+    }
+
     fn idle_ms(&self) -> u128 {
         let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         used.elapsed().as_millis()
@@ -168,11 +172,12 @@ impl Machine {
             RuntimeKind::Provided | RuntimeKind::Wasm => return Ok(Arc::clone(&self.native)),
         }
         let mut forest = self.forest();
-        if forest.nurseries.is_empty() {
-            let base = Arc::new(self.base_zygote()?);
-            forest.nurseries.push(Nursery::new(Source::Zygote(base)));
+        if let Some(best) = forest.best(packages) {
+            return Ok(best);
         }
-        Ok(best(&forest.nurseries, packages))
+        let base = Nursery::new(Source::Zygote(Arc::new(self.base_zygote()?)));
+        forest.nurseries.push(Arc::clone(&base));
+        Ok(base)
     }
 
     /// As [`Machine::nursery`], if nothing has to be started for it.
@@ -181,10 +186,10 @@ impl Machine {
         kind: RuntimeKind,
         packages: &[Package],
     ) -> Option<Arc<Nursery>> {
-        let forest = self.forest.try_lock().ok()?;
-        let ready = kind != RuntimeKind::Python3 || !forest.nurseries.is_empty();
-        drop(forest);
-        ready.then(|| self.nursery(kind, packages).ok())?
+        if kind == RuntimeKind::Python3 {
+            return self.forest.try_lock().ok()?.best(packages);
+        }
+        self.nursery(kind, packages).ok()
     }
 
     /// A turn to make a process on demand: more at once would only wait for each other.
@@ -285,7 +290,7 @@ impl Machine {
     pub(crate) fn take(self: &Arc<Self>, nursery: &Arc<Nursery>) -> Result<Fork, SpawnError> {
         match self.take_spare(nursery) {
             Some(spare) => Ok(spare),
-            None => self.make(nursery),
+            None => self.make(nursery, false),
         }
     }
 
@@ -329,7 +334,7 @@ impl Machine {
             Source::Zygote(_) | Source::Native => nursery.wanted.load(Ordering::Relaxed),
         };
         while nursery.spares().len() < wanted {
-            match self.make(nursery) {
+            match self.make(nursery, true) {
                 Ok(fork) => nursery.spares().push_back(fork),
                 Err(error) => {
                     tracing::warn!(error = %ErrorChain(&error), "no spare sandbox");
@@ -350,9 +355,9 @@ impl Machine {
         }
     }
 
-    fn make(&self, nursery: &Nursery) -> Result<Fork, SpawnError> {
+    fn make(&self, nursery: &Nursery, is_spare: bool) -> Result<Fork, SpawnError> {
         match &nursery.source {
-            Source::Zygote(zygote) => zygote.fork(self.now_ms()),
+            Source::Zygote(zygote) => zygote.fork(is_spare, self.now_ms()),
             Source::Native => self.make_native(),
             Source::NodeJs => self.make_nodejs(),
         }
@@ -363,7 +368,8 @@ impl Machine {
         if let Some(python) = &self.python {
             root = root.with_python(python);
         }
-        let lines = Lines::open(SocketType::STREAM)?;
+        // A message arrives whole, however large the environment in it is.
+        let lines = Lines::open(SocketType::SEQPACKET)?;
         let plan = native(&root, self.keeper.users().privileged());
         let process = self.keeper.spawn(&plan, lines.near.as_fd(), &lines.far())?;
         drop(lines.far);
@@ -391,7 +397,8 @@ impl Machine {
             ],
             env: base_env(),
         };
-        let lines = Lines::open(SocketType::STREAM)?;
+        // As for native programs: what tells it to begin has the environment in it.
+        let lines = Lines::open(SocketType::SEQPACKET)?;
         let (frames, far) = crate::sys::socket_pair(SocketType::STREAM)
             .map_err(crate::keeper::system("open a sandbox's socket"))?;
         // What its `/tmp` may hold and its memory are bounded once it has a function.
@@ -421,17 +428,31 @@ impl Machine {
     }
 }
 
-fn best(nurseries: &[Arc<Nursery>], packages: &[Package]) -> Arc<Nursery> {
-    let names: BTreeSet<&str> = packages
-        .iter()
-        .map(|package| package.name.as_str())
-        .collect();
-    let fitting = nurseries.iter().filter_map(|nursery| {
-        let has = nursery.zygote()?.has();
-        has.is_subset(&names).then_some((has.len(), nursery))
-    });
-    let best = fitting.max_by_key(|(count, _)| *count);
-    Arc::clone(best.map_or(&nurseries[0], |(_, nursery)| nursery))
+impl Forest {
+    /// The zygote that has most of these packages and none besides; None when there is none at all.
+    fn best(&mut self, packages: &[Package]) -> Option<Arc<Nursery>> {
+        let names: BTreeSet<&str> = packages
+            .iter()
+            .map(|package| package.name.as_str())
+            .collect();
+        loop {
+            let fitting = self.nurseries.iter().filter_map(|nursery| {
+                let has = nursery.zygote()?.has();
+                has.is_subset(&names).then_some((has.len(), nursery))
+            });
+            let (_, best) = fitting.max_by_key(|(count, _)| *count)?;
+            if !best.has_ended() {
+                return Some(Arc::clone(best));
+            }
+            tracing::error!("a zygote ended, and all that were forked from it");
+            if self.nurseries[0].has_ended() {
+                // The base: none outlives it.
+                self.nurseries.clear();
+            }
+            self.nurseries.retain(|nursery| !nursery.has_ended());
+            self.tried.clear();
+        }
+    }
 }
 
 /// What every program's environment has.

@@ -482,9 +482,12 @@ pub(crate) fn forked_instance() -> Plan {
     plan
 }
 
-/// A plan of nothing: what it is sent to goes on.
+/// A plan of nothing: what it is sent to goes on. It goes with a descriptor, which it closes: what
+/// is read of a stream ends behind one, so that the next plan is never taken for a part of this.
 pub(crate) fn nothing() -> Plan {
-    Plan::default()
+    let mut plan = Plan::default();
+    plan.call(libc::SYS_close, &[Arg::Register(0)]);
+    plan
 }
 
 /// Waits, as a spare, for [`confine`].
@@ -548,10 +551,15 @@ pub(crate) fn packages<'a, T: AsRef<str>>(
 /// The second phase: the code, whose descriptor comes along, and `/tmp` are mounted, and all
 /// privileges go.
 fn confined(plan: &mut Plan, with: &Confinement) {
+    confined_after(plan, with, 0);
+}
+
+/// As [`confined`]; `flags` are those of the mount of `/tmp`, which may be there already.
+fn confined_after(plan: &mut Plan, with: &Confinement, flags: u64) {
     // The node has its copy, or nobody listens there any more.
     plan.call(libc::SYS_close, &[EGRESS_FD.into()]).may_fail();
     let options = format!("mode=1777,size={},nr_inodes=65536", with.tmp_bytes);
-    mount(plan, "tmpfs", "/tmp", MS_PLAIN, &options);
+    mount(plan, "tmpfs", "/tmp", MS_PLAIN | flags, &options);
     attach(plan, 0, TASK, ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV);
     drop_privileges(plan, with);
 }
@@ -721,6 +729,10 @@ pub(crate) fn started(
     die_with_parent(&mut plan);
     dup(&mut plan, 1, 1);
     dup(&mut plan, 2, 2);
+    // It is bounded once it has a function, but it must be there: Landlock allows what lies below
+    // the folder that it was told, and a mount over that hides it.
+    let options = format!("mode=1777,size={ZYGOTE_TMP_BYTES}");
+    mount(&mut plan, "tmpfs", "/tmp", MS_PLAIN, &options);
     // The parent may still mount, here and so for the child.
     plan.fork(|plan| {
         dup(plan, 3, 3);
@@ -742,11 +754,21 @@ pub(crate) fn started(
     plan
 }
 
-/// The second phase of [`started`]: code and `/tmp` are mounted, pid 1 loses its privileges too,
-/// and reaps.
-pub(crate) fn admit(with: &Confinement) -> Plan {
+/// The number of the node's end of the program's socket in pid 1, until `begin` is written to it.
+const BEGIN_FD: i32 = 70;
+
+/// The second phase of [`started`]: code is mounted and `/tmp` bounded, pid 1 loses its privileges
+/// too, and reaps. Then it tells the program to begin: nobody else knows when all is in place.
+/// Descriptors: the code, and the node's end of the program's socket.
+pub(crate) fn admit(with: &Confinement, begin: &[u8]) -> Plan {
     let mut plan = Plan::default();
-    confined(&mut plan, with);
+    dup(&mut plan, 1, BEGIN_FD);
+    plan.call(libc::SYS_close, &[Arg::Register(1)]);
+    confined_after(&mut plan, with, libc::MS_REMOUNT);
+    let length = begin.len() as u64;
+    let begin = plan.bytes(begin);
+    plan.call(libc::SYS_write, &[BEGIN_FD.into(), begin, length.into()]);
+    plan.call(libc::SYS_close, &[BEGIN_FD.into()]);
     plan
 }
 

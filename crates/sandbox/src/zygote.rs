@@ -166,6 +166,11 @@ impl Zygote {
         }
     }
 
+    /// Whether its process is gone, though nobody asked for that.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.process.ended().is_some()
+    }
+
     /// The names of the packages that it has.
     pub(crate) fn has(&self) -> BTreeSet<&str> {
         self.packages
@@ -249,12 +254,14 @@ impl Zygote {
     }
 
     /// Forks an instance, which waits in its own namespaces for the function that it is to be.
-    pub(crate) fn fork(&self, now_ms: u64) -> Result<Fork, SpawnError> {
+    /// One that is not waited for has time to touch the pages that its first call will.
+    pub(crate) fn fork(&self, is_spare: bool, now_ms: u64) -> Result<Fork, SpawnError> {
+        let verb = if is_spare { b'K' } else { b'Q' };
         self.used_ms.store(now_ms, Ordering::Relaxed);
         let lines = Lines::open(SocketType::STREAM)?;
-        let process = self.fork_process(b'K', (&forked_instance(), Some(&stand_by())), &lines)?;
+        let process = self.fork_process(verb, (&forked_instance(), Some(&stand_by())), &lines)?;
         let go_on = nothing().encode().ok_or(SpawnError::TooLarge)?;
-        send_fds(lines.near.as_fd(), &go_on, &[]).map_err(system("send a plan"))?;
+        send_fds(lines.near.as_fd(), &go_on, &lines.far()[..1]).map_err(system("send a plan"))?;
         Ok(Fork {
             process,
             socket: lines.near,
@@ -280,6 +287,8 @@ impl Zygote {
         }
         let names: Vec<_> = more.iter().map(|package| package.name.clone()).collect();
         let level = self.next_level();
+        // Without ours, its end is heard.
+        drop(lines.far);
         send_packages(opener, lines.near.as_fd(), more, level, true)?;
         let own = names.into_iter().map(|name| (name, level));
         let zygote = Self {

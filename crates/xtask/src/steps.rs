@@ -24,7 +24,7 @@ struct Step {
 const STEPS: &[Step] = &[
     Step {
         name: "tools",
-        what: "rustfmt, clippy and the target wasm32-wasip2",
+        what: "rustfmt, clippy, the target wasm32-wasip2, Python and Node",
         run: tools,
     },
     Step {
@@ -150,6 +150,18 @@ fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
 
+/// What native functions are run by and made with: each is asked for its version.
+const GUESTS_TOOLS: [(&str, &[&str], &str); 4] = [
+    ("python3", &["--version"], "Python 3.9 or newer"),
+    (
+        "python3",
+        &["-m", "pip", "--version"],
+        "pip for that Python",
+    ),
+    ("node", &["--version"], "Node 18 or newer"),
+    ("npm", &["--version"], "npm for that Node"),
+];
+
 /// Asks rustup only for what is missing, so that a toolchain without rustup will do.
 fn tools(root: &Path) -> Result<()> {
     for (component, subcommand) in [("rustfmt", "fmt"), ("clippy", "clippy")] {
@@ -158,7 +170,14 @@ fn tools(root: &Path) -> Result<()> {
     }
     provide(root, "target", GUEST, || {
         guest_libraries(root).is_ok_and(|path| path.is_dir())
-    })
+    })?;
+    for (program, arguments, what) in GUESTS_TOOLS {
+        let command = || format!("{program} {}", arguments.join(" "));
+        let told = output(Command::new(program).args(arguments).current_dir(root))
+            .with_context(|| format!("`{}` must run: install {what}", command()))?;
+        println!("{}: {}", command(), told.trim());
+    }
+    Ok(())
 }
 
 fn provide(root: &Path, kind: &str, name: &str, present: impl Fn() -> bool) -> Result<()> {
@@ -189,11 +208,13 @@ fn format(root: &Path) -> Result<()> {
         .try_for_each(|project| run_command(&mut cargo(project, &["fmt", "--check"])))
 }
 
-/// Builds what the node's tests deploy, then lints and tests it.
+/// Builds what the tests deploy, then lints and tests it.
 fn examples(root: &Path) -> Result<()> {
     let lint = [
         "clippy", "--locked", "--target", GUEST, "--", "-D", "warnings",
     ];
+    // In release mode, in which macros and build scripts are there already.
+    let lint_program = ["clippy", "--locked", "--release", "--", "-D", "warnings"];
     let lint_tests = [
         "clippy",
         "--locked",
@@ -208,7 +229,12 @@ fn examples(root: &Path) -> Result<()> {
             project.strip_prefix(root).unwrap_or(&project).display()
         );
         build_example(&project)?;
-        cargo_in_example(&project, &lint)?;
+        let lint: &[&str] = if is_program(&project)? {
+            &lint_program
+        } else {
+            &lint
+        };
+        cargo_in_example(&project, lint)?;
         if has_tests(&project.join("src"))? {
             cargo_in_example(&project, &lint_tests)?;
             cargo_in_example(&project, &["test", "--locked"])?;
@@ -217,12 +243,25 @@ fn examples(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Builds an example's component into the project's own `target`.
+/// Builds an example's component or program into the project's own `target`.
 pub(crate) fn build_example(project: &Path) -> Result<()> {
-    cargo_in_example(
-        project,
-        &["build", "--release", "--locked", "--target", GUEST],
-    )
+    let build: &[&str] = &["build", "--release", "--locked", "--target", GUEST];
+    // The last two are for components only.
+    let build = if is_program(project)? {
+        &build[..3]
+    } else {
+        build
+    };
+    cargo_in_example(project, build)
+}
+
+/// Whether an example is a program of this machine rather than a component.
+fn is_program(project: &Path) -> Result<bool> {
+    let manifest = project.join("fractus.toml");
+    let text = fs::read_to_string(&manifest).with_context(|| manifest.display().to_string())?;
+    Ok(text
+        .lines()
+        .any(|line| line.trim() == "runtime = \"provided\""))
 }
 
 /// As a user would, without our settings.

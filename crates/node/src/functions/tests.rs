@@ -19,7 +19,7 @@ use crate::artifacts::{Artifacts, Digest};
 use crate::clock::now_ms;
 use crate::config::Upstream;
 use crate::fake::FakeRuntime;
-use crate::limits::{LOAD_RETRY_MS, PROGRAM_IDLE_MS};
+use crate::limits::{LOAD_RETRY_MS, PROGRAM_IDLE_MS, PROGRAM_RETIRED_MS};
 use crate::logs::Logs;
 use crate::outbound::{Outbound, OutboundConfig};
 use crate::registry::NewVersion;
@@ -426,6 +426,34 @@ async fn idle_programs_leave_memory_and_come_back() {
     bench.call().await.unwrap();
     assert_eq!(bench.runtime.shared.loads.load(Ordering::SeqCst), 2);
     assert_eq!(bench.function.desk().totals().counters.cold, 2);
+}
+
+/// An idle connection knew the old routes, and kept the old version's program and its instances
+/// until it was closed.
+#[tokio::test]
+async fn the_program_of_an_old_version_leaves_memory_though_somebody_knows_it() {
+    let bench = Bench::new();
+    let running = bench.running().await;
+    let artifact = Digest([1; 32]);
+    let next = version(
+        &bench.functions,
+        2,
+        2,
+        artifact,
+        Some(bench.function.desk()),
+    );
+    let current = BTreeMap::from([(next.name().clone(), next)]);
+    bench.functions.replace(current);
+    let now = now_ms();
+    bench.functions.evict_idle(now);
+    assert!(
+        bench.function.loaded().is_some(),
+        "calls may be on their way"
+    );
+    bench.functions.evict_idle(now + PROGRAM_RETIRED_MS + 1_000);
+    assert!(bench.function.loaded().is_none());
+    bench.open_gate(1);
+    running.await.unwrap();
 }
 
 #[test]

@@ -95,6 +95,23 @@ pub(super) const AWSLAMBDARIC: Tool = Tool {
     ],
 };
 
+pub(super) const CARGO_LAMBDA: Tool = Tool {
+    name: "cargo-lambda",
+    place: "python/cargo-lambda/bin/cargo-lambda",
+    install: &[
+        PIP[0],
+        PIP[1],
+        PIP[2],
+        PIP[3],
+        PIP[4],
+        PIP[5],
+        "python/cargo-lambda",
+        // Without the linker for other systems that it can bring.
+        "--no-deps",
+        "cargo-lambda",
+    ],
+};
+
 pub(super) const BOTO3: Tool = Tool {
     name: "boto3",
     place: "python/boto3/boto3/__init__.py",

@@ -62,6 +62,15 @@ pub(super) fn example_locks(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
+/// Whether the crate's build script names a source file: it is compiled by itself.
+fn built_apart(tree: &Tree, path: &str) -> bool {
+    let Some((owner, own)) = below(path, "crates").and_then(|rest| rest.split_once('/')) else {
+        return false;
+    };
+    tree.file(&format!("crates/{owner}/build.rs"))
+        .is_some_and(|script| script.text.contains(&format!("\"{own}\"")))
+}
+
 pub(super) fn forgotten(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in tree.rust_in("crates") {
@@ -84,7 +93,7 @@ pub(super) fn forgotten(tree: &Tree) -> Vec<Finding> {
             tree.file(parent)
                 .is_some_and(|parent| has_word(&parent.code, &declaration))
         };
-        if !parents.iter().any(declared) {
+        if !parents.iter().any(declared) && !built_apart(tree, &file.path) {
             findings
                 .push(file.finding(1, format!("no `{declaration}` in {}", parents.join(" or "))));
         }

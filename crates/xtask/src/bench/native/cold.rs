@@ -12,7 +12,7 @@ use super::super::fractus::Node;
 use super::super::numbers::{median, percentile};
 use super::super::report::{Report, Row, Table, Unit};
 use super::boxes::{Inside, with_one_cgroup_version};
-use super::load::Client;
+use super::load::{Client, get};
 use super::python::{self, HANDLER, HANDLER_BOTO3};
 use super::{Bench, SETTLE};
 use crate::process::output;
@@ -173,10 +173,10 @@ fn ours<'a>(bench: &Bench<'a>, case: &Case, directory: &Path) -> Result<Starter<
     let start = move |first: usize, count: usize| {
         let running = node.start()?;
         thread::sleep(SETTLE);
-        let mut client = Client::connect(node.contestant.address, "/")?;
+        let mut client = Client::connect(node.contestant.address, get("/"))?;
         let mut times = Vec::new();
         for number in first..first + count {
-            client.aim(&format!("/run/cold-{number}"));
+            client.aim(get(&format!("/run/cold-{number}")));
             let asked = Instant::now();
             let answer = client.ask()?;
             times.push(asked.elapsed().as_secs_f64() * 1e6);

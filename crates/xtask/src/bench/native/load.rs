@@ -12,6 +12,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::super::numbers::{float, median, percentile};
+use super::serve::EVENT;
 use super::wire::{Message, Wire};
 use crate::process::output;
 
@@ -29,6 +30,9 @@ pub(crate) struct Load {
     /// Count answers other than 200 in place of failing
     #[arg(long)]
     pub(super) lenient: bool,
+    /// Post the event of a function URL in place of getting
+    #[arg(long)]
+    pub(super) post: bool,
 }
 
 impl Load {
@@ -41,6 +45,9 @@ impl Load {
         command.args(["--seconds", &self.seconds.to_string()]);
         if self.lenient {
             command.arg("--lenient");
+        }
+        if self.post {
+            command.arg("--post");
         }
         let text = output(&mut command)?;
         serde_json::from_str(&text).with_context(|| text.clone())
@@ -70,21 +77,19 @@ pub(super) struct Client {
 
 impl Client {
     /// A client that is connected.
-    pub(super) fn connect(address: SocketAddr, target: &str) -> Result<Self> {
+    pub(super) fn connect(address: SocketAddr, request: Vec<u8>) -> Result<Self> {
         let mut client = Self {
             address,
-            request: Vec::new(),
+            request,
             wire: None,
         };
-        client.aim(target);
         client.wire = Some(client.open()?);
         Ok(client)
     }
 
     /// Asks for something else from now on.
-    pub(super) fn aim(&mut self, target: &str) {
-        let request = format!("GET {target} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address);
-        self.request = request.into_bytes();
+    pub(super) fn aim(&mut self, request: Vec<u8>) {
+        self.request = request;
     }
 
     fn open(&self) -> Result<Wire> {
@@ -104,6 +109,21 @@ impl Client {
         }
         Ok(answer)
     }
+}
+
+/// A request for a path and query.
+pub(super) fn get(target: &str) -> Vec<u8> {
+    format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").into_bytes()
+}
+
+/// A request that calls a function with the event that runtimes are handed here.
+pub(super) fn post(target: &str) -> Vec<u8> {
+    let length = EVENT.len();
+    format!(
+        "POST {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n\r\n{EVENT}"
+    )
+    .into_bytes()
 }
 
 /// Asks for as long as it shall and tells what came of it.
@@ -146,7 +166,8 @@ struct Lane {
 }
 
 fn lane_of(load: &Load, began: Instant) -> Result<Lane> {
-    let mut client = Client::connect(load.address, &load.target)?;
+    let request = if load.post { post } else { get };
+    let mut client = Client::connect(load.address, request(&load.target))?;
     let mut lane = Lane::default();
     while began.elapsed().as_secs_f64() < load.seconds {
         let asked = Instant::now();

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::super::fractus::Node;
 use super::super::numbers::{float, median};
 use super::super::report::{Report, Row, Table, Unit};
-use super::load::{Client, Found, Load};
+use super::load::{Client, Found, Load, get};
 use super::python::{self, HANDLER};
 use super::{Bench, SETTLE};
 
@@ -121,7 +121,7 @@ fn idle(bench: &Bench<'_>) -> Result<Table> {
 
 /// The median of calls with a pause before each.
 fn calls(node: &Node, count: usize, pause: Duration) -> Result<f64> {
-    let mut client = Client::connect(node.contestant.address, &node.contestant.target)?;
+    let mut client = Client::connect(node.contestant.address, get(&node.contestant.target))?;
     let mut times = Vec::new();
     for _ in 0..count {
         thread::sleep(pause);
@@ -173,6 +173,7 @@ fn load(
         connections,
         seconds,
         lenient: true,
+        post: false,
     };
     load.by(&bench.program)
 }

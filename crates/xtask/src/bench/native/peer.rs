@@ -31,6 +31,17 @@ pub(crate) enum Peer {
         #[command(flatten)]
         runtime: Runtime,
     },
+    /// Serve HTTP by runtimes on cargo-lambda's local server
+    CargoLambda {
+        #[arg(long)]
+        program: PathBuf,
+        #[arg(long)]
+        front: SocketAddr,
+        #[arg(long, default_value_t = 1)]
+        runtimes: usize,
+        #[command(flatten)]
+        runtime: Runtime,
+    },
     /// Answer the one request on standard input, a socket, by a new runtime
     Once {
         #[command(flatten)]
@@ -55,6 +66,12 @@ pub(crate) fn run(peer: &Peer) -> Result<()> {
             runtimes,
             runtime,
         } => serve::serve(*front, *runtimes, runtime),
+        Peer::CargoLambda {
+            program,
+            front,
+            runtimes,
+            runtime,
+        } => serve::cargo_lambda(program, *front, *runtimes, runtime),
         Peer::Once { runtime } => serve::once(runtime),
         Peer::Cold { count, command } => print(&cold(*count, command)?),
         Peer::Load(load) => print(&load::run(load)?),

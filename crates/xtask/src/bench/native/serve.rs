@@ -4,9 +4,10 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use clap::Args;
@@ -14,10 +15,16 @@ use clap::Args;
 use super::wire::{Message, Wire};
 
 /// What every call is handed: the event of a function URL, made in advance.
-const EVENT: &str = r#"{"version":"2.0","routeKey":"$default","rawPath":"/","rawQueryString":"","headers":{"host":"127.0.0.1:8080","user-agent":"bench","accept":"*/*","x-forwarded-for":"127.0.0.1","x-forwarded-proto":"http","x-forwarded-port":"8080"},"requestContext":{"accountId":"000000000000","apiId":"hello","domainName":"127.0.0.1","domainPrefix":"127","http":{"method":"GET","path":"/","protocol":"HTTP/1.1","sourceIp":"127.0.0.1","userAgent":"bench"},"requestId":"8476a536-e9f4-11e8-9739-2dfe598c3fcd","routeKey":"$default","stage":"$default","time":"01/Jan/2026:00:00:00 +0000","timeEpoch":1767225600000},"isBase64Encoded":false}"#;
+pub(super) const EVENT: &str = r#"{"version":"2.0","routeKey":"$default","rawPath":"/","rawQueryString":"","headers":{"host":"127.0.0.1:8080","user-agent":"bench","accept":"*/*","x-forwarded-for":"127.0.0.1","x-forwarded-proto":"http","x-forwarded-port":"8080"},"requestContext":{"accountId":"000000000000","apiId":"hello","domainName":"127.0.0.1","domainPrefix":"127","http":{"method":"GET","path":"/","protocol":"HTTP/1.1","sourceIp":"127.0.0.1","userAgent":"bench"},"requestId":"8476a536-e9f4-11e8-9739-2dfe598c3fcd","routeKey":"$default","stage":"$default","time":"01/Jan/2026:00:00:00 +0000","timeEpoch":1767225600000},"isBase64Encoded":false}"#;
 
 /// The one request id that is ever given out.
 const REQUEST_ID: &str = "8476a536-e9f4-11e8-9739-2dfe598c3fcd";
+
+/// The function's name.
+const FUNCTION: &str = "hello";
+
+/// cargo-lambda's name for it: that of the program.
+const BINARY: &str = "bootstrap";
 
 /// A far deadline: no call here is to run out of time.
 const DEADLINE_MS: &str = "4102444800000";
@@ -35,6 +42,24 @@ pub(crate) struct Runtime {
     command: Vec<String>,
 }
 
+impl Runtime {
+    /// Starts it for the Runtime API at `api`.
+    fn spawn(&self, api: &str) -> Result<Child> {
+        let (program, arguments) = self.command.split_first().context("no runtime was named")?;
+        Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .current_dir(&self.directory)
+            .env("AWS_LAMBDA_RUNTIME_API", api)
+            .env("LAMBDA_TASK_ROOT", &self.directory)
+            .env("PYTHONPATH", &self.packages)
+            .envs(ENVIRONMENT.iter().copied())
+            .spawn()
+            .with_context(|| program.clone())
+    }
+}
+
 /// A runtime that has asked for work.
 struct Running {
     child: Child,
@@ -45,22 +70,7 @@ impl Running {
     /// Starts a runtime and waits until it is initialised.
     fn start(runtime: &Runtime) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let api = listener.local_addr()?.to_string();
-        let (program, arguments) = runtime
-            .command
-            .split_first()
-            .context("no runtime was named")?;
-        let child = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .current_dir(&runtime.directory)
-            .env("AWS_LAMBDA_RUNTIME_API", api)
-            .env("LAMBDA_TASK_ROOT", &runtime.directory)
-            .env("PYTHONPATH", &runtime.packages)
-            .envs(ENVIRONMENT.iter().copied())
-            .spawn()
-            .with_context(|| program.clone())?;
+        let child = runtime.spawn(&listener.local_addr()?.to_string())?;
         let wire = Wire::new(listener.accept()?.0)?;
         let mut runtime = Self { child, wire };
         runtime.expect("GET", "/runtime/invocation/next")?;
@@ -117,7 +127,7 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("_HANDLER", "app.handler"),
     ("AWS_DEFAULT_REGION", "us-east-1"),
     ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
-    ("AWS_LAMBDA_FUNCTION_NAME", "hello"),
+    ("AWS_LAMBDA_FUNCTION_NAME", FUNCTION),
     ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
     ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
     ("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/hello"),
@@ -156,6 +166,43 @@ fn lane(front: &TcpListener, runtime: &Runtime) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Runs cargo-lambda's local server and runtimes that work for it until it ends; all of them end
+/// with this process.
+pub(super) fn cargo_lambda(
+    program: &Path,
+    front: SocketAddr,
+    runtimes: usize,
+    runtime: &Runtime,
+) -> Result<()> {
+    const WITH_US: [&str; 3] = ["setpriv", "--pdeathsig", "KILL"];
+    let mut server = Command::new(WITH_US[0]);
+    server.args(&WITH_US[1..]).arg(program);
+    server.args(["lambda", "watch", "--quiet", "--only-lambda-apis"]);
+    server.args(["--invoke-address", &front.ip().to_string()]);
+    server.args(["--invoke-port", &front.port().to_string()]);
+    // It wants to be in a project.
+    server.current_dir(runtime.directory.join(".."));
+    let mut server = server.stdin(Stdio::null()).spawn()?;
+    while TcpStream::connect(front).is_err() {
+        ensure!(server.try_wait()?.is_none(), "cargo-lambda has ended");
+        thread::sleep(Duration::from_millis(10));
+    }
+    let mut runtime = runtime.clone();
+    let with_us = WITH_US.map(str::to_owned);
+    runtime.command.splice(0..0, with_us);
+    let api = format!("http://{front}/.rt/{BINARY}");
+    for _ in 0..runtimes {
+        runtime.spawn(&api)?;
+    }
+    let status = server.wait()?;
+    bail!("cargo-lambda: {status}")
+}
+
+/// Where a function of cargo-lambda's is called.
+pub(super) fn cargo_lambda_target() -> String {
+    format!("/2015-03-31/functions/{BINARY}/invocations")
 }
 
 /// Answers the one request that arrives on standard input, a socket, and ends.

@@ -3,17 +3,17 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 
 use super::super::contestant::{Contestant, argument};
 use super::super::fractus::Node;
 use super::super::numbers::{float, median};
 use super::super::report::{Report, Row, Table, Unit};
-use super::super::rounds;
-use super::load::{Found, Load};
+use super::super::{rounds, tools};
+use super::load::{Client, Found, Load, post};
 use super::python::{self, APP, HANDLER};
-use super::{Bench, rust};
+use super::{Bench, rust, serve};
 
 /// Connections kept alive at once, in one table each.
 const CONNECTIONS: [usize; 2] = [1, 16];
@@ -34,6 +34,7 @@ const LOOP: &str = "awslambdaric, bare loop";
 const GUNICORN: &str = "gunicorn sync, WSGI";
 const OURS_RUST: &str = "fractus, lambda_runtime";
 const LOOP_RUST: &str = "lambda_runtime, bare loop";
+const CARGO_LAMBDA: &str = "lambda_runtime, cargo-lambda";
 
 /// What one run of load shows.
 struct Sample {
@@ -71,7 +72,12 @@ fn claims(table: &Table, connections: usize, report: &mut Report) {
     if connections == 1 {
         report.claim("400 µs against our warm p50", Some(400.0), 1.0, p50(OURS));
     }
-    for (ours, other) in [(OURS, LOOP), (OURS_WSGI, GUNICORN), (OURS_RUST, LOOP_RUST)] {
+    let pairs = [
+        (OURS, LOOP),
+        (OURS_WSGI, GUNICORN),
+        (OURS_RUST, CARGO_LAMBDA),
+    ];
+    for (ours, other) in pairs {
         let what = format!("requests/s per core of {ours} against {other}, {with}");
         report.claim(&what, cpu(other), 1.0, cpu(ours));
         let what = format!("requests/s of {ours} against {other}, {with}");
@@ -103,6 +109,7 @@ fn contestants(
         let runtime = [argument(bootstrap)];
         contestants.extend([
             ours(bench, OURS_RUST, code),
+            cargo_lambda(bench, code, &runtime, connections),
             bare_loop(bench, LOOP_RUST, code, &runtime, connections),
         ]);
     }
@@ -138,6 +145,33 @@ fn bare_loop(
         &runtimes,
     ];
     let more = ["--directory", &code, "--packages", &packages, "--"];
+    Ok(contestant
+        .arguments(words)
+        .arguments(more)
+        .arguments(runtime.iter().cloned()))
+}
+
+/// The same runtimes on the local server that cargo-lambda has for development.
+fn cargo_lambda(
+    bench: &Bench<'_>,
+    code: &Path,
+    runtime: &[String],
+    runtimes: usize,
+) -> Result<Contestant> {
+    let tool = argument(&tools::CARGO_LAMBDA.find(bench.setup)?);
+    let target = serve::cargo_lambda_target();
+    let contestant = Contestant::new(CARGO_LAMBDA, &bench.program, &target)?;
+    let address = contestant.address.to_string();
+    let (runtimes, code) = (runtimes.to_string(), argument(code));
+    let words = [
+        "peer",
+        "cargo-lambda",
+        "--program",
+        &tool,
+        "--front",
+        &address,
+    ];
+    let more = ["--runtimes", &runtimes, "--directory", &code, "--"];
     Ok(contestant
         .arguments(words)
         .arguments(more)
@@ -191,7 +225,12 @@ fn compare(bench: &Bench<'_>, contestants: &[Contestant], connections: usize) ->
 }
 
 fn measure(bench: &Bench<'_>, contestant: &Contestant, connections: usize) -> Result<Sample> {
-    let server = contestant.start(None)?;
+    let post = contestant.name == CARGO_LAMBDA;
+    let server = if post {
+        contestant.start_until(None, || answers(contestant))?
+    } else {
+        contestant.start(None)?
+    };
     let load = |seconds| {
         let load = Load {
             address: contestant.address,
@@ -199,6 +238,7 @@ fn measure(bench: &Bench<'_>, contestant: &Contestant, connections: usize) -> Re
             connections,
             seconds,
             lenient: false,
+            post,
         };
         load.by(&bench.program)
     };
@@ -210,4 +250,12 @@ fn measure(bench: &Bench<'_>, contestant: &Contestant, connections: usize) -> Re
         found,
         cpu: cpu.as_secs_f64() * 1e6 / float(found.requests),
     })
+}
+
+/// Whether the Invoke API of a contestant is there.
+fn answers(contestant: &Contestant) -> Result<()> {
+    let mut client = Client::connect(contestant.address, post(&contestant.target))?;
+    let answer = client.ask()?;
+    ensure!(answer.status() == Some(200), "{}", answer.head);
+    Ok(())
 }
