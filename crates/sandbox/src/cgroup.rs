@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fractus_stdx::ErrorChain;
+
 use crate::limits::{GROUP_EMPTY_MS, PIDS_MAX};
 
 /// The controllers that we use, with version 1's file names.
@@ -215,12 +217,30 @@ impl Groups {
             reaper: Mutex::new(Some(reaper)),
         };
         groups.sweep();
+        groups.bound_all();
         Ok(groups)
     }
 
     /// The trees.
     pub(crate) fn trees(&self) -> &Trees {
         &self.trees
+    }
+
+    /// Bounds all sandboxes together: whatever they do, the host can still make processes.
+    fn bound_all(&self) {
+        let most = fs::read_to_string("/proc/sys/kernel/pid_max").ok();
+        let most: Option<u64> = most.and_then(|text| text.trim().parse().ok());
+        let tree = match &self.trees {
+            Trees::V1(trees) => trees.get("pids").map(PathBuf::as_path),
+            Trees::V2(folder, controllers) => controllers.contains(&"pids").then_some(&**folder),
+            Trees::None(_) => None,
+        };
+        if let (Some(most), Some(tree)) = (most, tree) {
+            let bounded = fs::write(tree.join("pids.max"), (most / 2).to_string());
+            if let Err(error) = bounded {
+                tracing::warn!(error = %ErrorChain(&error), "processes of all sandboxes are not bounded");
+            }
+        }
     }
 
     fn sweep(&self) {

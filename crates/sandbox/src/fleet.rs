@@ -109,6 +109,10 @@ impl Fleet {
         };
         drop(idle);
         drop(surplus);
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            // It may have to make room.
+            self.freed.notify_one();
+        }
     }
 
     /// A function is gone, and its instances with it.

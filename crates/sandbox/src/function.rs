@@ -153,7 +153,8 @@ impl Function {
         let before = self.needs.load(Ordering::Relaxed);
         let guessed = before == MEMORY_GUESS.min(self.manifest.limits.memory_bytes());
         let needs = if guessed || peak > before {
-            peak.saturating_add(peak / 4)
+            let most = self.manifest.limits.memory_bytes();
+            peak.saturating_add(peak / 4).min(most)
         } else {
             before
         };
@@ -467,19 +468,6 @@ impl Function {
         grow(&self.machine, &self.packages, &instance.modules);
     }
 
-    /// Has what it will be forked from made ready, in the background; `modules` are those that its
-    /// code seems to import.
-    pub(crate) fn warm_up(self: &Arc<Self>, modules: Vec<String>) {
-        let own = Arc::clone(self);
-        self.machine.handle.spawn_blocking(move || {
-            match own.machine.nursery(own.kind, &own.packages) {
-                Ok(nursery) => own.machine.fill_soon(&nursery),
-                Err(error) => tracing::warn!(error = %ErrorChain(&error), "no zygote"),
-            }
-            grow(&own.machine, &own.packages, &modules);
-        });
-    }
-
     /// Waits for a call.
     pub(crate) fn keep(self: &Arc<Self>, mut instance: Instance) {
         instance.leave();
@@ -623,6 +611,24 @@ fn frame_max(limits: &Limits) -> usize {
 
 /// The only version that there is of a function for its code.
 const VERSION: &str = "$LATEST";
+
+/// Has what functions of a kind with these packages are made from made ready, in the background;
+/// `modules` are those that their code seems to import.
+pub(crate) fn warm_up(
+    machine: &Arc<Machine>,
+    kind: RuntimeKind,
+    packages: Vec<Package>,
+    modules: Vec<String>,
+) {
+    let own = Arc::clone(machine);
+    machine.handle.spawn_blocking(move || {
+        match own.nursery(kind, &packages) {
+            Ok(nursery) => own.fill_soon(&nursery),
+            Err(error) => tracing::warn!(error = %ErrorChain(&error), "no zygote"),
+        }
+        grow(&own, &packages, &modules);
+    });
+}
 
 /// Has a zygote made that has `packages` and imports `modules` of theirs, in the background.
 pub(crate) fn grow(machine: &Arc<Machine>, packages: &[Package], modules: &[String]) {

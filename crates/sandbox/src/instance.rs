@@ -225,8 +225,17 @@ impl Instance {
 
     /// Whether it is gone, or goes as soon as it is not frozen: it dies with its zygote.
     pub(crate) fn has_ended(&self) -> bool {
-        let zygote_ended = || self.zygote.as_ref().is_some_and(|zygote| zygote.has_ended());
+        let zygote_ended = || {
+            self.zygote
+                .as_ref()
+                .is_some_and(|zygote| zygote.has_ended())
+        };
         self.process.ended().is_some() || zygote_ended()
+    }
+
+    /// Whether pid 1 of its pid namespace is ours, and the program its child.
+    pub(crate) fn has_init(&self) -> bool {
+        self.zygote.is_none()
     }
 
     /// Whether it waits for a call: it runs, and has sent nothing that nobody asked for.

@@ -103,6 +103,15 @@ impl Nursery {
         self.zygote().is_some_and(|zygote| zygote.has_ended())
     }
 
+    /// How many spares stay however long nobody needs one: those that are small and fit all.
+    fn kept(&self) -> usize {
+        match &self.source {
+            Source::Zygote(zygote) if zygote.is_base() => SPARES_MIN,
+            Source::Native => SPARES_MIN,
+            Source::Zygote(_) | Source::NodeJs => 0,
+        }
+    }
+
     fn idle_ms(&self) -> u128 {
         let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         used.elapsed().as_millis()
@@ -344,13 +353,13 @@ impl Machine {
         }
     }
 
-    /// Lets go of spares that nobody has needed for long.
+    /// Lets go of spares that nobody has needed for long, but for a few.
     pub(crate) fn drop_idle_spares(&self) {
         let nurseries = self.forest().nurseries.clone();
         for nursery in nurseries.iter().chain([&self.native, &self.nodejs]) {
             if nursery.idle_ms() > ZYGOTE_IDLE_MS {
                 nursery.wanted.store(SPARES_MIN, Ordering::Relaxed);
-                nursery.spares().clear();
+                nursery.spares().truncate(nursery.kept());
             }
         }
     }

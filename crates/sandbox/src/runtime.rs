@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fractus_func::{CompileError, Description, LoadError, Manifest, Memory, Program, Runtime};
+use fractus_func::{
+    CompileError, Description, LoadError, Manifest, Memory, Program, Runtime, RuntimeKind,
+};
 use thiserror::Error;
 
 use crate::cgroup::Trees;
 use crate::code::{Library, Prepared};
 use crate::fleet::Fleet;
-use crate::function::{Function, Loaded, grow};
+use crate::function::{Function, Loaded, warm_up};
 use crate::keeper::SpawnError;
 use crate::machine::Machine;
 use crate::packages::Python;
@@ -149,9 +151,18 @@ impl Runtime for SandboxRuntime {
 
     fn compile(&self, artifact: &[u8]) -> Result<Vec<u8>, CompileError> {
         let prepared = self.library.prepare(artifact)?;
-        // Imports are paid before the first call.
-        let machine = self.fleet.machine();
-        grow(machine, &self.packages(&prepared), &prepared.modules);
+        // The first call finds a spare, and imports are paid before it.
+        let kind = prepared.kinds.first().copied();
+        let (kind, modules) = (
+            kind.unwrap_or(RuntimeKind::Provided),
+            prepared.modules.clone(),
+        );
+        warm_up(
+            self.fleet.machine(),
+            kind,
+            self.packages(&prepared),
+            modules,
+        );
         Ok(prepared.to_bytes())
     }
 
@@ -178,8 +189,13 @@ impl Runtime for SandboxRuntime {
             .lease(&prepared)
             .map_err(|e| failed(e.to_string()))?;
         let packages = self.packages(&prepared);
+        warm_up(
+            self.fleet.machine(),
+            kind,
+            packages.clone(),
+            prepared.modules,
+        );
         let function = Arc::new(Function::new(&self.fleet, kind, manifest, lease, packages));
-        function.warm_up(prepared.modules);
         function.provision();
         Ok(Arc::new(Loaded(function)))
     }

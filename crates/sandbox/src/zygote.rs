@@ -166,9 +166,18 @@ impl Zygote {
         }
     }
 
-    /// Whether its process is gone, though nobody asked for that.
+    /// Whether its process is gone or going, though nobody asked for that. It closes its socket
+    /// first, and is gone only after all that it forked: those that are frozen never go by
+    /// themselves.
     pub(crate) fn has_ended(&self) -> bool {
-        self.process.ended().is_some()
+        // Whoever speaks with it hears so.
+        let Ok(socket) = self.socket.try_lock() else {
+            return false;
+        };
+        let hung_up = rustix::event::PollFlags::HUP;
+        let mut poll = [rustix::event::PollFd::new(&*socket, hung_up)];
+        let now = rustix::event::Timespec::default();
+        matches!(rustix::event::poll(&mut poll, Some(&now)), Ok(1))
     }
 
     /// The names of the packages that it has.
@@ -189,6 +198,11 @@ impl Zygote {
     /// The level at which those forked from it mount what is their own.
     pub(crate) fn next_level(&self) -> u8 {
         self.level + u8::from(!self.packages.is_empty())
+    }
+
+    /// Whether it is the root of the tree.
+    pub(crate) fn is_base(&self) -> bool {
+        self.packages.is_empty()
     }
 
     /// Whether it may have zygotes below.

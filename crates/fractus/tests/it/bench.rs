@@ -71,3 +71,35 @@ fn a_burst_needs_a_function_that_is_there() {
     let burst = ["bench", "burst", "--out", out, "--work", "fast"];
     assert!(failed(&node.run(&burst), 2).contains("200ms"));
 }
+
+#[test]
+fn a_burst_brings_its_own_function_and_takes_it_away() {
+    let (directory, node) = cloud();
+    let out = directory.path().join("out");
+    let burst = |more: &[&str]| {
+        let to = ["bench", "burst", "--out", out.to_str().unwrap()];
+        node.json(&[to.as_slice(), more].concat())
+    };
+    let figures = burst(&["--concurrency", "4", "--work", "50ms", "--duration", "1s"]);
+    assert_eq!(figures["errors"], serde_json::json!({}), "{figures}");
+    let instances = figures["instances"]["distinct"].as_u64().unwrap();
+    assert!((1..=4).contains(&instances), "{figures}");
+    assert!(figures["overall"]["p50_us"].as_u64().unwrap() >= 50_000);
+    assert_eq!(figures["floor"], serde_json::Value::Null);
+
+    let figures = burst(&[
+        "--concurrency",
+        "2",
+        "--work",
+        "20ms",
+        "--duration",
+        "300ms",
+        "--spin",
+    ]);
+    assert!(figures["answers"].as_u64().unwrap() >= 2, "{figures}");
+    assert!(
+        figures["floor"]["ratio"].as_f64().unwrap() > 0.0,
+        "{figures}"
+    );
+    assert_eq!(node.json(&["ls"])["functions"], serde_json::json!([]));
+}

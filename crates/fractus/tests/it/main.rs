@@ -9,6 +9,8 @@ mod demo;
 #[cfg(test)]
 mod functions;
 #[cfg(test)]
+mod native;
+#[cfg(test)]
 mod objects;
 #[cfg(test)]
 mod support;

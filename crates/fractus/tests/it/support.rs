@@ -15,6 +15,9 @@ use tempfile::TempDir;
 /// Longest wait for anything that must happen.
 const PATIENCE: Duration = Duration::from_mins(2);
 
+/// Longest wait for a node that nobody needs any more.
+const GOODBYE: Duration = Duration::from_secs(5);
+
 /// The command `fractus` on a data directory.
 pub(crate) fn fractus(data: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fractus"));
@@ -67,9 +70,15 @@ impl Node {
 
     /// The same, with more on its command line.
     pub(crate) fn start_with(data: &Path, more: &[&str]) -> Self {
+        Self::start_in(data, more, &[])
+    }
+
+    /// The same, with variables in its environment.
+    pub(crate) fn start_in(data: &Path, more: &[&str], variables: &[(&str, &Path)]) -> Self {
         let free = "127.0.0.1:0";
         let up = ["up", "--edge", free, "--api", free, "--admin", free];
         let mut child = fractus(data, &[&up, more].concat())
+            .envs(variables.iter().copied())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -149,7 +158,15 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // It may have ended already.
+        // It may have ended already. Killed at once it would leave frozen sandboxes behind, which
+        // only the next node on its data directory ends.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.signal(Signal::TERM);
+            let give_up = Instant::now() + GOODBYE;
+            while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < give_up {
+                thread::sleep(Duration::from_millis(2));
+            }
+        }
         self.child.kill().ok();
         self.child.wait().ok();
     }

@@ -52,12 +52,11 @@ fn failure(name: &FunctionName, error: &CallError, id: RequestId) -> Response<Bo
     } = error;
     let status = StatusCode::from_u16(outcome.http_status());
     let status = status.expect("outcomes have statuses between 200 and 599");
-    let mut response = match kind {
-        Some(kind) => function_error(status, outcome.code(), kind, message),
-        None => {
-            let text = format!("function {name}: {message} (request {id})");
-            problem(status, outcome.code(), &text)
-        }
+    let mut response = if let Some(kind) = kind {
+        function_error(status, outcome.code(), kind, message)
+    } else {
+        let text = format!("function {name}: {message} (request {id})");
+        problem(status, outcome.code(), &text)
     };
     if matches!(outcome, Outcome::Throttled | Outcome::NodeBusy) {
         response

@@ -32,6 +32,15 @@ pub(crate) async fn broken(
                 return shaped(Outcome::MemoryLimit, ErrorShape::out_of_memory(id));
             }
             let exit = match exit {
+                // Pid 1 of its sandbox ended as the program did: a status stands for a signal.
+                Exit::Status(status @ 129..) if instance.has_init() => {
+                    fractus_lambda::Exit::Signal(status - 128)
+                }
+                Exit::Status(NOT_RUN)
+                    if instance.has_init() && otherwise == Outcome::InitFailed =>
+                {
+                    return shaped(otherwise, invalid_entrypoint(id));
+                }
                 Exit::Status(status) => fractus_lambda::Exit::Status(status),
                 Exit::Signal(signal) => fractus_lambda::Exit::Signal(signal),
                 Exit::Unknown => fractus_lambda::Exit::Status(0),
@@ -55,6 +64,17 @@ pub(crate) async fn broken(
             CallError::new(Outcome::StartFailed, message)
         }
     }
+}
+
+/// The status of a program that could not be run.
+const NOT_RUN: i32 = 127;
+
+fn invalid_entrypoint(id: RequestId) -> ErrorShape {
+    let message = format!(
+        "RequestId: {id} Error: the bootstrap cannot be run: is it for this machine, does it name \
+         an interpreter that is there, and are its libraries?"
+    );
+    ErrorShape::new("Runtime.InvalidEntrypoint", message)
 }
 
 /// Waits until a process has ended.

@@ -5,9 +5,13 @@
 mod support;
 
 #[cfg(test)]
+mod crash;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod isolation;
+#[cfg(test)]
+mod kinds;
 #[cfg(test)]
 mod life;
 #[cfg(test)]
@@ -15,4 +19,8 @@ mod memory;
 #[cfg(test)]
 mod neighbours;
 #[cfg(test)]
+mod packages;
+#[cfg(test)]
 mod protocol;
+#[cfg(test)]
+mod provided;

@@ -19,7 +19,7 @@ async fn meanwhile(bench: &Arc<Bench>, lasts: &str, looks: &str) -> Value {
     let lasting = format!("{lasts}\nprint('begun', flush=True)\ntime.sleep(1.5)\nanswer = 'done'");
     let mut lasting = pin!(one.python(&lasting));
     let looking = async {
-        while !one.logged().iter().any(|(_, line)| line == "begun") {
+        while !one.has_logged("begun") {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         other.python(looks).await.unwrap()
@@ -253,11 +253,11 @@ answer = [look(pid) for pid in OTHERS if pid != 1]
 #[tokio::test]
 async fn what_is_random_is_not_shared_by_those_that_were_forked_alike() {
     let bench = Bench::shared();
-    let code = r#"
+    let code = r"
 import random, secrets, ssl, tempfile, uuid
 answer = [TOKEN, random.random(), secrets.token_hex(8), ssl.RAND_bytes(16).hex(), str(uuid.uuid4()),
           str(uuid.uuid1()), tempfile.mktemp(), os.urandom(8).hex()]
-"#;
+";
     let probe: Function = bench.probe(|manifest| manifest.instances.idle_s = 0);
     let mut seen: Vec<Vec<String>> = Vec::new();
     for _ in 0..8 {

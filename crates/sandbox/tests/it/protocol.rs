@@ -7,12 +7,13 @@ use fractus_func::{BodyError, CallError, Manifest, Outcome};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 
-use crate::support::{Bench, Function, named, resident_kib, text};
+use crate::support::{Bench, Function, named, resident_kib};
 
 /// What a call answered that does this to descriptor 3, and what the next one did.
 async fn then_another(code: &str) -> (Result<Value, CallError>, u64) {
-    let probe = Bench::shared().probe(|manifest| manifest.limits.timeout_s = 2.0);
+    let probe = Bench::shared().probe(|manifest| manifest.limits.timeout_s = 1.0);
     let first = probe.python(code).await;
+    tokio::time::sleep(Duration::from_millis(60)).await;
     let calls = probe.python("answer = CALLS").await.unwrap();
     (first, calls.as_u64().unwrap())
 }
@@ -26,6 +27,7 @@ async fn error_of(code: &str) -> String {
 
 #[tokio::test]
 async fn a_handler_that_closes_its_socket_is_done() {
+    let _kept = Bench::shared();
     for code in [
         "os.close(3)",
         "socket.socket(fileno=3).shutdown(socket.SHUT_RDWR); time.sleep(30)",
@@ -38,6 +40,7 @@ async fn a_handler_that_closes_its_socket_is_done() {
 
 #[tokio::test]
 async fn a_second_answer_is_nobodys() {
+    let _kept = Bench::shared();
     // Both at once, the second before the next call, and one in advance.
     let forged = r#"os.write(3, frame("A", b'"forged"'))"#;
     let later = format!("def later():\n    time.sleep(0.03)\n    {forged}\n");
@@ -60,6 +63,7 @@ async fn a_second_answer_is_nobodys() {
 
 #[tokio::test]
 async fn frames_that_have_no_place_end_the_call() {
+    let _kept = Bench::shared();
     for written in [
         r#"frame("Q", b"?")"#,
         r#"frame("R", b'{"kind": "lambda"}')"#,
@@ -81,11 +85,11 @@ async fn frames_that_have_no_place_end_the_call() {
     ] {
         // The handler answers besides, a moment later.
         let code = format!("os.write(3, {written}); time.sleep(0.02)");
-        let probe = Bench::shared().probe(|manifest| manifest.limits.timeout_s = 2.0);
+        let probe = Bench::shared().probe(|manifest| manifest.limits.timeout_s = 1.0);
         let began = Instant::now();
         let error = probe.python(&code).await.unwrap_err();
         assert!(
-            began.elapsed() < Duration::from_secs(1),
+            began.elapsed() < Duration::from_millis(900),
             "{written}: {error:?}"
         );
         let outcomes = [
@@ -105,6 +109,7 @@ async fn frames_that_have_no_place_end_the_call() {
 
 #[tokio::test]
 async fn half_a_frame_is_waited_for_until_the_deadline() {
+    let _kept = Bench::shared();
     for written in [r#"b"A""#, r#"b"A\x10\0\0\0half""#] {
         let name = error_of(&format!("os.write(3, {written}); time.sleep(30)")).await;
         assert_eq!(name, "Sandbox.Timedout");
@@ -113,6 +118,7 @@ async fn half_a_frame_is_waited_for_until_the_deadline() {
 
 #[tokio::test]
 async fn more_header_fields_than_can_be_are_no_answer() {
+    let _kept = Bench::shared();
     let code = r#"
 headers = [["x-%d" % number, ""] for number in range(COUNT)]
 import json
@@ -172,6 +178,7 @@ async fn send(
 
 #[tokio::test]
 async fn a_frame_larger_than_any_answer_is_not_taken_in() {
+    let _kept = Bench::shared();
     let code = r#"
 os.write(3, struct.pack("<BI", KIND, 900 << 20))
 part = b" " * (1 << 20)

@@ -1,5 +1,6 @@
 //! A node in memory, functions that are made in the test, and calls that are easy to make.
 
+pub(crate) mod child;
 mod system;
 
 use std::io::{Cursor, Write as _};
@@ -22,7 +23,8 @@ use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
 pub(crate) use system::{
-    Seen, are_there_groups, descendants, is_root, mount_count, open_files, processes, resident_kib,
+    Seen, are_there_groups, descendants, group_count, is_root, mount_count, named_so, open_files,
+    processes, resident_kib,
 };
 
 /// Python for a function that runs what it is told: [`Function::python`].
@@ -64,6 +66,8 @@ struct TestHost {
     limits: Limits,
     log: Mutex<Vec<(LogStream, String)>>,
     reports: Mutex<Vec<Report>>,
+    /// Reports that there were.
+    ended: AtomicUsize,
 }
 
 impl Host for TestHost {
@@ -106,6 +110,7 @@ impl Host for TestHost {
 
     fn finished(&self, report: Report) {
         self.reports.lock().unwrap().push(report);
+        self.ended.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -193,10 +198,12 @@ impl Bench {
             limits: manifest.limits,
             log: Mutex::default(),
             reports: Mutex::default(),
+            ended: AtomicUsize::new(0),
         });
         Function {
             host,
             program,
+            calls: AtomicUsize::new(0),
             bench: Arc::clone(self),
         }
     }
@@ -242,6 +249,7 @@ pub(crate) fn body(bytes: impl Into<Bytes>) -> Body {
 pub(crate) struct Function {
     host: Arc<TestHost>,
     program: Arc<dyn Program>,
+    calls: AtomicUsize,
     pub(crate) bench: Arc<Bench>,
 }
 
@@ -256,12 +264,8 @@ impl Function {
             queue_us: 3,
             load_us: 0,
         };
-        let answer = self.program.call(call).await;
-        if let Err(error) = &answer {
-            // For whoever looks at a test that failed.
-            println!("{error:?} after {:?}", self.host.log.lock().unwrap());
-        }
-        answer
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.program.call(call).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Result<Response<Body>, CallError> {
@@ -281,21 +285,44 @@ impl Function {
         self.event(&json!({"code": code})).await
     }
 
-    /// What has been logged since the last time.
-    pub(crate) fn logged(&self) -> Vec<(LogStream, String)> {
+    /// What an instance may have.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.host.limits.memory_bytes()
+    }
+
+    /// What has been logged since the last time, once all calls have ended.
+    pub(crate) async fn logged(&self) -> Vec<(LogStream, String)> {
+        self.settled().await;
         std::mem::take(&mut self.host.log.lock().unwrap())
     }
 
+    /// What has been logged so far.
+    pub(crate) fn has_logged(&self, line: &str) -> bool {
+        let log = self.host.log.lock().unwrap();
+        log.iter().any(|(_, logged)| logged == line)
+    }
+
     /// The reports since the last time.
-    pub(crate) fn reports(&self) -> Vec<Report> {
+    pub(crate) async fn reports(&self) -> Vec<Report> {
+        self.settled().await;
         std::mem::take(&mut self.host.reports.lock().unwrap())
     }
 
     /// The report of the only call since the last time.
-    pub(crate) fn report(&self) -> Report {
-        let mut reports = self.reports();
+    pub(crate) async fn report(&self) -> Report {
+        let mut reports = self.reports().await;
         assert_eq!(reports.len(), 1, "one report for each call");
         reports.remove(0)
+    }
+
+    /// Waits until each call has its report, which may follow its answer.
+    async fn settled(&self) {
+        let ended = || self.host.ended.load(Ordering::Relaxed);
+        self.bench
+            .until("each call has a report", |_| {
+                ended() >= self.calls.load(Ordering::Relaxed)
+            })
+            .await;
     }
 }
 

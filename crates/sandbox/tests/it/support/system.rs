@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 /// Whether the tests run as root, so that every sandbox has users of its own.
 pub(crate) fn is_root() -> bool {
@@ -10,23 +11,42 @@ pub(crate) fn is_root() -> bool {
 
 /// Whether a runtime of this name has control groups.
 pub(crate) fn are_there_groups(name: &str) -> bool {
-    let own = fs::read_to_string("/proc/self/mounts").unwrap();
-    let mounts = own.lines().filter_map(|line| line.split(' ').nth(1));
-    mounts
-        .filter(|mount| mount.starts_with("/sys/fs/cgroup"))
-        .any(|mount| exists_below(mount.as_ref(), name, 4))
+    !folders_of(name).is_empty()
 }
 
-fn exists_below(folder: &std::path::Path, name: &str, depth: usize) -> bool {
+/// Groups of a runtime's sandboxes, in the tree that has most.
+pub(crate) fn group_count(name: &str) -> usize {
+    let count = |folder: &PathBuf| {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .count()
+    };
+    folders_of(name).iter().map(count).max().unwrap_or(0)
+}
+
+/// The folders of a runtime in each tree.
+fn folders_of(name: &str) -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let mut found = Vec::new();
+    for mount in mounts.lines().filter_map(|line| line.split(' ').nth(1)) {
+        if mount.starts_with("/sys/fs/cgroup") {
+            find_below(Path::new(mount), name, 4, &mut found);
+        }
+    }
+    found
+}
+
+fn find_below(folder: &Path, name: &str, depth: usize, found: &mut Vec<PathBuf>) {
     if folder.join(name).is_dir() {
-        return true;
+        found.push(folder.join(name));
+        return;
     }
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    depth > 0
-        && folders
-            .into_iter()
-            .any(|f| exists_below(&f.path(), name, depth - 1))
+    if depth > 0 {
+        folders.for_each(|below| find_below(&below.path(), name, depth - 1, found));
+    }
 }
 
 /// A process, as something that can be found again: its number and when it began.
@@ -44,6 +64,11 @@ impl Seen {
         let began = fields.get(19)?.parse().ok()?;
         let is_zombie = matches!(*fields.first()?, "Z" | "X");
         (!is_zombie).then_some((fields.get(1)?.parse().ok()?, Self { pid, began }))
+    }
+
+    /// The process that started it, or that took it over.
+    pub(crate) fn parent(self) -> Option<u32> {
+        Some(Self::look(self.pid)?.0)
     }
 
     /// Whether it is still there.
@@ -81,6 +106,13 @@ pub(crate) fn processes(name: &str) -> Vec<Seen> {
     };
     let all = all().into_iter().filter(|(pid, _)| is_in(pid));
     all.map(|(_, (_, seen))| seen).collect()
+}
+
+/// How many processes have given themselves this name.
+pub(crate) fn named_so(name: &str) -> usize {
+    let comm = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm"));
+    let is_it = |pid: &&u32| comm(pid).is_ok_and(|comm| comm.trim_end() == name);
+    all().keys().filter(is_it).count()
 }
 
 /// What is mounted here.
