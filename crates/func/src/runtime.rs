@@ -151,6 +151,11 @@ pub trait Memory: fmt::Debug + Send + Sync {
 
     /// Gives back what was taken.
     fn release(&self, bytes: usize);
+
+    /// How much there is in all, if there is an end to it.
+    fn total(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// One call of a function.

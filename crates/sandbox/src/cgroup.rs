@@ -10,13 +10,13 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use fractus_stdx::ErrorChain;
 
-use crate::limits::{GROUP_EMPTY_MS, PIDS_MAX};
+use crate::limits::{GROUP_EMPTY_MS, GROUPS_GONE_MS, PIDS_MAX};
 
 /// The controllers that we use, with version 1's file names.
 const CONTROLLERS: [&str; 5] = ["memory", "pids", "cpu", "cpuacct", "freezer"];
@@ -168,6 +168,8 @@ pub(crate) struct Groups {
     trees: Trees,
     free: Arc<Mutex<Vec<Group>>>,
     made: AtomicU32,
+    /// Whether groups may be made; held while one is.
+    is_open: RwLock<bool>,
     /// Takes groups whose processes were killed; None once the node stops.
     killed: Mutex<Option<mpsc::Sender<Group>>>,
     /// Waits until they are empty.
@@ -213,11 +215,12 @@ impl Groups {
             trees,
             free,
             made: AtomicU32::new(0),
+            is_open: RwLock::new(true),
             killed: Mutex::new(Some(sender)),
             reaper: Mutex::new(Some(reaper)),
         };
         groups.sweep();
-        groups.bound_all();
+        groups.bound_processes();
         Ok(groups)
     }
 
@@ -226,8 +229,22 @@ impl Groups {
         &self.trees
     }
 
+    /// Bounds the memory of all sandboxes together, in bytes: instances are admitted by what they
+    /// needed before, so that they may want more.
+    pub(crate) fn bound_memory(&self, bytes: u64) {
+        let (tree, file) = match &self.trees {
+            Trees::V1(trees) => (trees.get("memory"), "memory.limit_in_bytes"),
+            Trees::V2(folder, _) => (Some(folder), "memory.max"),
+            Trees::None(_) => (None, ""),
+        };
+        let Some(tree) = tree else { return };
+        if let Err(error) = fs::write(tree.join(file), bytes.to_string()) {
+            tracing::warn!(error = %ErrorChain(&error), "memory of all sandboxes is not bounded");
+        }
+    }
+
     /// Bounds all sandboxes together: whatever they do, the host can still make processes.
-    fn bound_all(&self) {
+    fn bound_processes(&self) {
         let most = fs::read_to_string("/proc/sys/kernel/pid_max").ok();
         let most: Option<u64> = most.and_then(|text| text.trim().parse().ok());
         let tree = match &self.trees {
@@ -251,7 +268,7 @@ impl Groups {
                 }
             }
         }
-        let deadline = Instant::now() + Duration::from_millis(GROUP_EMPTY_MS);
+        let deadline = Instant::now() + Duration::from_millis(GROUPS_GONE_MS);
         for tree in self.trees.folders() {
             for entry in fs::read_dir(tree).into_iter().flatten().flatten() {
                 if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -275,6 +292,10 @@ impl Groups {
     }
 
     fn make(&self) -> io::Result<Group> {
+        let is_open = self.is_open.read().unwrap_or_else(PoisonError::into_inner);
+        if !*is_open {
+            return Err(io::Error::other("the node stops"));
+        }
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let name = format!("s{number}");
         let folders: Vec<_> = self.trees.folders().iter().map(|f| f.join(&name)).collect();
@@ -334,6 +355,8 @@ impl Groups {
 
     /// Removes all groups: the node stops.
     pub(crate) fn close(&self) {
+        // Spares may be made meanwhile.
+        *self.is_open.write().unwrap_or_else(PoisonError::into_inner) = false;
         *self.killed.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let reaper = self
             .reaper

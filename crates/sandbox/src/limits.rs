@@ -14,6 +14,8 @@ pub(crate) const PIDS_MAX: u64 = 1024;
 pub(crate) const RUNTIME_API_BACKLOG: u32 = 16;
 /// How long the processes of a killed sandbox may take to go, in milliseconds.
 pub(crate) const GROUP_EMPTY_MS: u64 = 2_000;
+/// How long those of all sandboxes may take when a node stops or starts, in milliseconds.
+pub(crate) const GROUPS_GONE_MS: u64 = 10_000;
 /// What a frame from a guest may have beyond the largest answer of its function, in bytes.
 pub(crate) const FRAME_EXTRA: usize = 1 << 20;
 /// What is read of an answer before it is handed on, in bytes; more than that streams.

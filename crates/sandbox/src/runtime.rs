@@ -13,6 +13,7 @@ use crate::code::{Library, Prepared};
 use crate::fleet::Fleet;
 use crate::function::{Function, Loaded, warm_up};
 use crate::keeper::SpawnError;
+use crate::limits::{ZYGOTE_MEMORY_MAX, ZYGOTES_MEMORY_MAX};
 use crate::machine::Machine;
 use crate::packages::Python;
 use crate::zygote::Package;
@@ -89,6 +90,10 @@ impl SandboxRuntime {
         let machine = Machine::start(&folder, &name, handle)
             .map_err(|error| StartError::Machine(Machinery(error)))?;
         tell_what_is_missing(&machine);
+        if let Some(total) = memory.total() {
+            let zygotes = ZYGOTES_MEMORY_MAX + ZYGOTE_MEMORY_MAX;
+            machine.groups.bound_memory(total as u64 + zygotes);
+        }
         let python = machine.python.as_ref().map(|python| Python {
             program: python.program.clone(),
             version: python.version.clone(),

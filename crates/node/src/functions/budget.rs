@@ -94,4 +94,8 @@ impl fractus_func::Memory for Budget {
     fn release(&self, bytes: usize) {
         Self::release(self, bytes);
     }
+
+    fn total(&self) -> Option<usize> {
+        Some(self.memory.limit)
+    }
 }

@@ -22,7 +22,6 @@ sleep 1000
 
 /// A node that has instances of all kinds, which work, wait or are frozen, until it is killed.
 #[tokio::test]
-#[ignore = "`a_killed_node_leaves_nothing` runs it in a process of its own"]
 async fn a_node_that_waits_to_be_killed() {
     let Some(told) = child::told() else { return };
     let (name, folder) = told.split_once(' ').unwrap();

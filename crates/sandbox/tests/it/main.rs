@@ -7,6 +7,8 @@ mod support;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod egress;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod isolation;

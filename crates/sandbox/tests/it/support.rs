@@ -85,17 +85,25 @@ impl Host for TestHost {
 
     fn send(
         &self,
-        _request: Request<Body>,
+        request: Request<Body>,
     ) -> BoxFuture<'static, Result<Response<Body>, OutboundError>> {
-        let authority = "anywhere".to_owned();
-        let why = "no test allows it".to_owned();
-        Box::pin(async { Err(OutboundError::Denied { authority, why }) })
+        let authority = request.uri().authority().map(ToString::to_string);
+        Box::pin(async move {
+            match authority.as_deref() {
+                Some("allowed.example") => Ok(Response::new(body("from outside"))),
+                other => Err(denied(other.unwrap_or_default())),
+            }
+        })
     }
 
     fn connect(&self, authority: &str) -> BoxFuture<'static, Result<Tunnel, OutboundError>> {
         let authority = authority.to_owned();
-        let why = "no test allows it".to_owned();
-        Box::pin(async { Err(OutboundError::Denied { authority, why }) })
+        Box::pin(async move {
+            match authority.as_str() {
+                "echo.example:7" => Ok(echo().unwrap()),
+                other => Err(denied(other)),
+            }
+        })
     }
 
     fn log(&self, _id: RequestId, stream: LogStream, line: &str) {
@@ -112,6 +120,26 @@ impl Host for TestHost {
         self.reports.lock().unwrap().push(report);
         self.ended.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+fn denied(authority: &str) -> OutboundError {
+    OutboundError::Denied {
+        authority: authority.to_owned(),
+        why: "no test allows it".to_owned(),
+    }
+}
+
+/// A connection whose other end sends back what comes.
+fn echo() -> std::io::Result<Tunnel> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let near = std::net::TcpStream::connect(listener.local_addr()?)?;
+    near.set_nonblocking(true)?;
+    let (far, _) = listener.accept()?;
+    std::thread::spawn(move || std::io::copy(&mut &far, &mut &far));
+    Ok(Tunnel {
+        socket: near.into(),
+        place: Box::new(()),
+    })
 }
 
 /// A runtime with a folder and an account of memory of its own.

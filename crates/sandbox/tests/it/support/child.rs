@@ -16,13 +16,7 @@ pub(crate) fn command(test: &str, told: &str) -> Command {
     let program = std::env::current_exe().unwrap();
     let mut command = Command::new(program);
     command
-        .args([
-            "--exact",
-            test,
-            "--include-ignored",
-            "--nocapture",
-            "--test-threads=1",
-        ])
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
         .env(VARIABLE, told)
         .stdin(Stdio::null());
     command
