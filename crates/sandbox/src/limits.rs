@@ -68,7 +68,12 @@ pub(crate) const READS_AT_ONCE: usize = 16;
 /// Spares of one sort that stand ready once one was needed; more after a burst.
 pub(crate) const SPARES_MIN: usize = 2;
 /// The most that stand ready.
-pub(crate) const SPARES_MAX: usize = 16;
+pub(crate) const SPARES_MAX: usize = 32;
+/// Of the base zygote, one for each so many bytes that instances may have stands ready: a spare has
+/// about 3 MiB, so that all have about half a hundredth.
+pub(crate) const SPARE_FOR_EACH: usize = 512 << 20;
+/// How long the making of a spare waits for processes that calls wait for.
+pub(crate) const SPARES_YIELD: Duration = Duration::from_millis(200);
 /// Zygotes besides the base.
 pub(crate) const ZYGOTES_MAX: usize = 64;
 /// Memory of all zygotes besides the base, in bytes; one may always be there.

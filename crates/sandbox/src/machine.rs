@@ -19,8 +19,8 @@ use crate::host::{self, Interpreter};
 use crate::keeper::{Keeper, SpawnError, Users, await_ready};
 use crate::landlock;
 use crate::limits::{
-    PIDS_MAX, SPARES_MAX, SPARES_MIN, STARTS_AT_ONCE, ZYGOTE_IDLE_MS, ZYGOTES_MAX,
-    ZYGOTES_MEMORY_MAX,
+    PIDS_MAX, SPARE_FOR_EACH, SPARES_MAX, SPARES_MIN, SPARES_YIELD, STARTS_AT_ONCE, ZYGOTE_IDLE_MS,
+    ZYGOTES_MAX, ZYGOTES_MEMORY_MAX,
 };
 use crate::opener::Opener;
 use crate::profile::{Confinement, Program, RUNTIME, Root, native, started};
@@ -48,6 +48,8 @@ pub(crate) struct Machine {
     nodejs: Arc<Nursery>,
     pub(crate) handle: Handle,
     turns: Semaphore,
+    /// Spares of the base zygote, which fit every Python function.
+    stock: usize,
     began: Instant,
 }
 
@@ -63,6 +65,8 @@ struct Forest {
 #[derive(Debug)]
 pub(crate) struct Nursery {
     source: Source,
+    /// How many spares it has at least, once one was needed.
+    least: usize,
     spares: Mutex<VecDeque<Fork>>,
     wanted: AtomicUsize,
     filling: AtomicBool,
@@ -77,11 +81,12 @@ enum Source {
 }
 
 impl Nursery {
-    fn new(source: Source) -> Arc<Self> {
+    fn new(source: Source, least: usize) -> Arc<Self> {
         Arc::new(Self {
             source,
+            least,
             spares: Mutex::default(),
-            wanted: AtomicUsize::new(SPARES_MIN),
+            wanted: AtomicUsize::new(least),
             filling: AtomicBool::new(false),
             used: Mutex::new(Instant::now()),
         })
@@ -106,8 +111,8 @@ impl Nursery {
     /// How many spares stay however long nobody needs one: those that are small and fit all.
     fn kept(&self) -> usize {
         match &self.source {
-            Source::Zygote(zygote) if zygote.is_base() => SPARES_MIN,
-            Source::Native => SPARES_MIN,
+            Source::Zygote(zygote) if zygote.is_base() => self.least,
+            Source::Native => self.least,
             Source::Zygote(_) | Source::NodeJs => 0,
         }
     }
@@ -120,10 +125,12 @@ impl Nursery {
 
 impl Machine {
     /// Starts the keeper, and ends what an earlier node left. `folder` is for small files of ours,
-    /// `name` this node's, by which a later one knows what it left.
+    /// `name` this node's, by which a later one
+    /// knows what it left; `memory` is what instances may have, if that is bounded.
     pub(crate) fn start(
         folder: &Path,
         name: &str,
+        memory: Option<usize>,
         handle: Handle,
     ) -> Result<Arc<Self>, SpawnError> {
         let groups = Groups::open(Trees::make(name));
@@ -140,10 +147,11 @@ impl Machine {
             node: host::find("node").and_then(|node| std::fs::canonicalize(node).ok()),
             runtime,
             forest: Mutex::default(),
-            native: Nursery::new(Source::Native),
-            nodejs: Nursery::new(Source::NodeJs),
+            native: Nursery::new(Source::Native, SPARES_MIN),
+            nodejs: Nursery::new(Source::NodeJs, 1),
             handle,
             turns: Semaphore::new(STARTS_AT_ONCE),
+            stock: (memory.unwrap_or(0) / SPARE_FOR_EACH).clamp(SPARES_MIN, SPARES_MAX),
             began: Instant::now(),
         }))
     }
@@ -184,7 +192,7 @@ impl Machine {
         if let Some(best) = forest.best(packages) {
             return Ok(best);
         }
-        let base = Nursery::new(Source::Zygote(Arc::new(self.base_zygote()?)));
+        let base = Nursery::new(Source::Zygote(Arc::new(self.base_zygote()?)), self.stock);
         forest.nurseries.push(Arc::clone(&base));
         Ok(base)
     }
@@ -257,7 +265,7 @@ impl Machine {
                 for (module, why) in &imported.failed {
                     tracing::debug!(module, why, "a zygote could not import");
                 }
-                let nursery = Nursery::new(Source::Zygote(Arc::new(zygote)));
+                let nursery = Nursery::new(Source::Zygote(Arc::new(zygote)), SPARES_MIN);
                 self.forest().nurseries.push(Arc::clone(&nursery));
                 self.fill(&nursery);
                 self.prune();
@@ -343,6 +351,7 @@ impl Machine {
             Source::Zygote(_) | Source::Native => nursery.wanted.load(Ordering::Relaxed),
         };
         while nursery.spares().len() < wanted {
+            self.let_callers_go_first();
             match self.make(nursery, true) {
                 Ok(fork) => nursery.spares().push_back(fork),
                 Err(error) => {
@@ -353,12 +362,20 @@ impl Machine {
         }
     }
 
+    /// Waits for as long as processes are made for calls that wait, but not for ever.
+    fn let_callers_go_first(&self) {
+        let until = Instant::now() + SPARES_YIELD;
+        while self.turns.available_permits() < STARTS_AT_ONCE && Instant::now() < until {
+            std::thread::sleep(SPARES_YIELD / 100);
+        }
+    }
+
     /// Lets go of spares that nobody has needed for long, but for a few.
     pub(crate) fn drop_idle_spares(&self) {
         let nurseries = self.forest().nurseries.clone();
         for nursery in nurseries.iter().chain([&self.native, &self.nodejs]) {
             if nursery.idle_ms() > ZYGOTE_IDLE_MS {
-                nursery.wanted.store(SPARES_MIN, Ordering::Relaxed);
+                nursery.wanted.store(nursery.least, Ordering::Relaxed);
                 nursery.spares().truncate(nursery.kept());
             }
         }

@@ -87,7 +87,7 @@ impl SandboxRuntime {
             .build()
             .map_err(StartError::Threads)?;
         let handle = threads.handle().clone();
-        let machine = Machine::start(&folder, &name, handle)
+        let machine = Machine::start(&folder, &name, memory.total(), handle)
             .map_err(|error| StartError::Machine(Machinery(error)))?;
         tell_what_is_missing(&machine);
         if let Some(total) = memory.total() {

@@ -483,6 +483,7 @@ class Setup:
     def apply(self, preloaded, base_path):
         """Makes the process the function's: environment, working directory, module path."""
         environ = os.environ
+        timezone = environ.get("TZ")
         for name in list(environ):
             del environ[name]
         environ.update(self.env)
@@ -497,7 +498,8 @@ class Setup:
         ):
             if name not in environ:
                 environ[name] = value
-        time.tzset()
+        if environ.get("TZ") != timezone:
+            time.tzset()
         try:
             os.chdir(self.root)
         except OSError as error:
