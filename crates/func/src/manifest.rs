@@ -306,7 +306,17 @@ impl Manifest {
             })
         };
         match runtime {
-            RuntimeKind::Python3 | RuntimeKind::NodeJs | RuntimeKind::Provided => Ok(()),
+            RuntimeKind::Python3 | RuntimeKind::NodeJs | RuntimeKind::Provided => {
+                if self.limits.cpu_s.is_some() {
+                    let why = "its processor time is a share by its memory; limit timeout_s";
+                    return unfit("limits.cpu_s", why);
+                }
+                if self.instances.provisioned > 0 && self.instances.idle_s == 0 {
+                    let why = "with idle_s = 0 no instance waits for a call";
+                    return unfit("instances.provisioned", why);
+                }
+                Ok(())
+            }
             RuntimeKind::Wasm => {
                 let memory = self.limits.memory_mb;
                 check_range("limits.memory_mb", (1, WASM_MEMORY_MAX_MB), memory)?;

@@ -75,6 +75,12 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     /// that were loaded from it keep what they need.
     fn forget(&self, _compiled: &Path) {}
 
+    /// Gives back memory that it holds for calls which may never come, as little as it can; false
+    /// when there is none.
+    fn reclaim(&self) -> bool {
+        false
+    }
+
     /// Gives up what [`Runtime::compile`] left for all files but these; called once at start, so
     /// that nothing stays behind of compilations that were cut off.
     fn retain(&self, _compiled: &[PathBuf]) {}

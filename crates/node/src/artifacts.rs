@@ -234,6 +234,11 @@ impl Artifacts {
         described.map_err(ArtifactError::Invalid)
     }
 
+    /// Has memory given back that waits for calls of functions; false when there is none.
+    pub(crate) fn reclaim(&self) -> bool {
+        self.runtimes.reclaim()
+    }
+
     /// Loads the compiled form of an artifact. Blocks.
     pub(crate) fn load(
         &self,

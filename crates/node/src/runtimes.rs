@@ -92,6 +92,11 @@ impl Runtimes {
         }
     }
 
+    /// Has memory given back that waits for calls; false when there is none.
+    pub(crate) fn reclaim(&self) -> bool {
+        self.native.as_ref().is_ok_and(|runtime| runtime.reclaim())
+    }
+
     /// Gives up what a compilation left, before its file is removed.
     pub(crate) fn forget(&self, form: Form, compiled: &Path) {
         if let Ok(runtime) = self.of(form) {

@@ -16,7 +16,7 @@ use crate::call::visit::{Visit, now_ms};
 use crate::call::work::{Reply, Work};
 use crate::function::{Function, NotReady};
 use crate::instance::{Instance, Prints};
-use crate::limits::REQUEST_AHEAD;
+use crate::limits::{ACQUIRE_MAX, REQUEST_AHEAD};
 
 mod exchange;
 mod failure;
@@ -47,7 +47,7 @@ pub(crate) async fn answer(
         Ok(first) => first,
         Err(error) => return Err(visit.fail(unread(&error))),
     };
-    let mut instance = match acquire(&function, &mut visit).await {
+    let mut instance = match acquire_in_time(&function, &mut visit).await {
         Ok(instance) => instance,
         Err(error) => return Err(visit.fail(error)),
     };
@@ -103,7 +103,8 @@ pub(crate) async fn answer(
 /// Whether the guest is as good as before: it failed a call in its own words, or never saw it.
 fn lives_on(error: &CallError) -> bool {
     match error.outcome {
-        Outcome::BadRequest => true,
+        // It was told nothing yet.
+        Outcome::BadRequest | Outcome::RequestTooLarge | Outcome::Cancelled => true,
         Outcome::GuestError | Outcome::ResponseTooLarge => error.kind.is_some(),
         _ => false,
     }
@@ -130,6 +131,18 @@ fn full(bytes: Bytes) -> Body {
     Full::new(bytes)
         .map_err(|never| match never {})
         .boxed_unsync()
+}
+
+/// [`acquire`], or an error where that takes too long.
+async fn acquire_in_time(
+    function: &Arc<Function>,
+    visit: &mut Visit,
+) -> Result<Instance, CallError> {
+    let acquired = tokio::time::timeout(ACQUIRE_MAX, acquire(function, visit)).await;
+    acquired.unwrap_or_else(|_late| {
+        let message = "no instance was ready in time; try again";
+        Err(CallError::new(Outcome::NodeBusy, message))
+    })
 }
 
 /// An instance that waits, or a new one.

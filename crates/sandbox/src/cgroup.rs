@@ -52,10 +52,14 @@ impl Trees {
         if made.contains_key("memory") && made.contains_key("pids") {
             return Self::V1(made);
         }
-        let Some(parent) = found.v2 else {
+        let (Some(parent), Some(root)) = (found.v2, found.v2_root) else {
             return Self::None(why);
         };
-        make_v2(&parent, name).unwrap_or_else(Self::None)
+        // The root has no processes in the way, but only root may use it.
+        make_v2(&parent, name, false)
+            .or_else(|_| make_v2(&root, name, false))
+            .or_else(|_| make_v2(&parent, name, true))
+            .unwrap_or_else(Self::None)
     }
 
     /// Whether a controller bounds sandboxes.
@@ -92,6 +96,8 @@ impl Trees {
 struct Found {
     v1: Vec<(&'static str, PathBuf)>,
     v2: Option<PathBuf>,
+    /// Where version 2 is mounted.
+    v2_root: Option<PathBuf>,
 }
 
 fn find(mounts: &str, own: &str) -> Found {
@@ -119,16 +125,19 @@ fn find(mounts: &str, own: &str) -> Found {
                     }
                 }
             }
-            "cgroup2" => found.v2 = group_of("").map(|own| Path::new(place).join(own)),
+            "cgroup2" => {
+                found.v2 = group_of("").map(|own| Path::new(place).join(own));
+                found.v2_root = Some(PathBuf::from(place));
+            }
             _ => {}
         }
     }
     found
 }
 
-/// A group of version 2 below this process's own. Where processes sit in the parent, no controller
-/// can be handed down, so this process moves into a leaf of its own first.
-fn make_v2(parent: &Path, name: &str) -> Result<Trees, String> {
+/// A group of version 2 below another. Where processes sit in the parent, no controller can be
+/// handed down: then this process `moves` into a leaf of its own first, or there is none.
+fn make_v2(parent: &Path, name: &str, moves: bool) -> Result<Trees, String> {
     let failed = |what: &str, error: &io::Error| format!("{what} in {}: {error}", parent.display());
     let there = fs::read_to_string(parent.join("cgroup.controllers"))
         .map_err(|error| failed("no control group to use", &error))?;
@@ -145,7 +154,10 @@ fn make_v2(parent: &Path, name: &str) -> Result<Trees, String> {
     }
     let request = format!("+{}", offered.join(" +"));
     let hand_down = |folder: &Path| fs::write(folder.join("cgroup.subtree_control"), &request);
-    if hand_down(parent).is_err() {
+    if let Err(error) = hand_down(parent) {
+        if !moves {
+            return Err(failed("cannot hand controllers down", &error));
+        }
         let leaf = parent.join("fractus-node");
         fs::create_dir_all(&leaf).map_err(|error| failed("cannot make a group", &error))?;
         let own = std::process::id().to_string();
@@ -189,6 +201,8 @@ pub(crate) struct Group {
     usage: Option<File>,
     /// The most memory that was used, held open.
     peak: Option<File>,
+    /// Whether it may serve another sandbox when its processes are gone.
+    is_reusable: bool,
     /// What it had counted when it was bounded: a group is used for many sandboxes.
     out_of_memory: u64,
     cpu_before: u64,
@@ -314,20 +328,18 @@ impl Groups {
             let path = folder?.join(if v2 { in_v2 } else { v1 });
             File::options().read(true).write(write).open(path).ok()
         };
-        let peak = open(
-            of("memory"),
-            "memory.max_usage_in_bytes",
-            "memory.peak",
-            true,
-        )
-        .or_else(|| {
+        let peak = |write| {
             open(
                 of("memory"),
                 "memory.max_usage_in_bytes",
                 "memory.peak",
-                false,
+                write,
             )
-        });
+        };
+        let resettable = peak(true);
+        // Before Linux 6.12 the peak of version 2 stays: it would be that of somebody before.
+        let is_reusable = resettable.is_some() || of("memory").is_none();
+        let peak = resettable.or_else(|| peak(false));
         if let Some(pids) = of("pids") {
             fs::write(pids.join("pids.max"), PIDS_MAX.to_string())?;
         }
@@ -339,6 +351,7 @@ impl Groups {
             cpu: of("cpu"),
             freezer: of("freezer"),
             folders,
+            is_reusable,
             out_of_memory: 0,
             cpu_before: 0,
         })
@@ -398,9 +411,16 @@ fn reap(killed: &mpsc::Receiver<Group>, free: &Mutex<Vec<Group>>) {
         for (mut group, since) in std::mem::take(&mut waiting) {
             if group.is_empty() {
                 group.unbound();
-                free.lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(group);
+                if group.is_reusable {
+                    free.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push(group);
+                } else {
+                    group
+                        .folders
+                        .iter()
+                        .for_each(|folder| drop(fs::remove_dir(folder)));
+                }
             } else if since.elapsed() < Duration::from_millis(GROUP_EMPTY_MS) {
                 waiting.push((group, since));
             } else {

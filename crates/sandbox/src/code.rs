@@ -18,37 +18,37 @@ use fractus_func::{CompileError, LoadError, Manifest, RuntimeKind};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use library::{Lease, Library};
+pub(crate) use library::{Lease, Library};
 pub(crate) use unpack::{publish, sync};
 
 use crate::limits::PREPARED_MAX;
 use crate::packages::Package;
 
 /// Where a function's own folder is seen by its instances.
-pub const CODE_MOUNT: &str = "/var/task";
+pub(crate) const CODE_MOUNT: &str = "/var/task";
 
 /// Version of the form of [`Prepared`].
 const FORMAT: u32 = 1;
 
 /// What an archive was prepared to: its compiled form, kept as JSON (`docs/formats.md`).
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-pub struct Prepared {
+pub(crate) struct Prepared {
     format: u32,
     /// Its folder in `code`.
-    pub code: String,
+    pub(crate) code: String,
     /// What may run it, the likeliest first; at least one.
-    pub kinds: Vec<RuntimeKind>,
+    pub(crate) kinds: Vec<RuntimeKind>,
     /// The version of Python that it is prepared for, such as `3.11`.
-    pub python: Option<String>,
+    pub(crate) python: Option<String>,
     /// The packages that it asked for, and those that these need.
-    pub packages: Vec<Package>,
+    pub(crate) packages: Vec<Package>,
     /// Modules that its own files import when they are loaded, as far as can be seen.
-    pub modules: Vec<String>,
+    pub(crate) modules: Vec<String>,
 }
 
 /// A file that is not the compiled form of an archive.
 #[derive(Debug, Error)]
-pub enum PreparedError {
+pub(crate) enum PreparedError {
     /// Not JSON of that form.
     #[error("it is damaged")]
     Damaged(#[source] serde_json::Error),
@@ -62,12 +62,12 @@ pub enum PreparedError {
 
 impl Prepared {
     /// As it is kept.
-    pub fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("names and numbers are JSON")
     }
 
     /// Reads what [`Prepared::to_bytes`] wrote.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, PreparedError> {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, PreparedError> {
         let prepared: Self = serde_json::from_slice(bytes).map_err(PreparedError::Damaged)?;
         if prepared.format != FORMAT {
             return Err(PreparedError::Format(prepared.format));
@@ -82,7 +82,7 @@ impl Prepared {
     }
 
     /// Reads it from the file that holds it.
-    pub fn read(compiled: &Path) -> Result<Self, LoadError> {
+    pub(crate) fn read(compiled: &Path) -> Result<Self, LoadError> {
         let failed = |error: &(dyn std::error::Error + 'static)| LoadError {
             path: compiled.display().to_string(),
             reason: fractus_stdx::ErrorChain(error).to_string(),
@@ -92,7 +92,7 @@ impl Prepared {
     }
 
     /// What runs it with this manifest, if they go together.
-    pub fn kind_for(&self, manifest: &Manifest) -> Result<RuntimeKind, CompileError> {
+    pub(crate) fn kind_for(&self, manifest: &Manifest) -> Result<RuntimeKind, CompileError> {
         let kind = match manifest.runtime {
             Some(wanted) if self.kinds.contains(&wanted) => wanted,
             Some(wanted) => {

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use crate::function::Function;
 use crate::instance::{Instance, Reserved};
-use crate::limits::{FREEZE_AFTER, FREEZES_AT_ONCE, IDLE_INSTANCES_MAX, SWEEP};
+use crate::limits::{ADMIT_AGAIN, FREEZE_AFTER, FREEZES_AT_ONCE, IDLE_INSTANCES_MAX, SWEEP};
 use crate::machine::Machine;
 
 /// All waiting instances.
@@ -39,6 +39,8 @@ struct Idle {
 struct Waiting {
     instances: VecDeque<Instance>,
     function: Weak<Function>,
+    /// So many stay, however scarce memory is.
+    kept: usize,
 }
 
 impl Fleet {
@@ -98,9 +100,7 @@ impl Fleet {
     /// Keeps an instance for its function's next call.
     pub(crate) fn keep(&self, function: &Arc<Function>, instance: Instance) {
         let mut idle = self.idle();
-        let waiting = idle.functions.entry(function.number).or_default();
-        waiting.function = Arc::downgrade(function);
-        waiting.instances.push_back(instance);
+        idle.of(function).instances.push_back(instance);
         idle.count += 1;
         let surplus = if idle.count > IDLE_INSTANCES_MAX {
             idle.pop_oldest()
@@ -113,6 +113,17 @@ impl Fleet {
             // It may have to make room.
             self.freed.notify_one();
         }
+    }
+
+    /// Looks after a function's provisioned instances from now on.
+    pub(crate) fn register(&self, function: &Arc<Function>) {
+        self.idle().of(function);
+    }
+
+    /// Ends the instance that was used least recently of those that wait; false when none does.
+    pub(crate) fn evict(&self) -> bool {
+        let oldest = self.idle().pop_oldest();
+        oldest.is_some()
     }
 
     /// A function is gone, and its instances with it.
@@ -148,7 +159,8 @@ impl Fleet {
                 if let Some(reserved) = self.reserve(bytes) {
                     return reserved;
                 }
-                freed.await;
+                // Memory of components is given back without a word.
+                tokio::time::timeout(ADMIT_AGAIN, freed).await.ok();
             }
         })
         .await
@@ -197,7 +209,9 @@ impl Fleet {
                 let spare = waiting.instances.len() > provisioned;
                 let instance = &mut waiting.instances[at];
                 let waited = instance.idle_since.elapsed();
-                if (spare && waited > function.patience()) || instance.has_ended() {
+                // That others have ended is seen when they are taken.
+                let has_ended = provisioned > 0 && instance.has_ended();
+                if (spare && waited > function.patience()) || has_ended {
                     gone.extend(waiting.instances.remove(at));
                     continue;
                 }
@@ -226,11 +240,18 @@ impl Drop for Leaves<'_> {
 }
 
 impl Idle {
+    fn of(&mut self, function: &Arc<Function>) -> &mut Waiting {
+        let waiting = self.functions.entry(function.number).or_default();
+        waiting.function = Arc::downgrade(function);
+        waiting.kept = function.manifest.instances.provisioned as usize;
+        waiting
+    }
+
     fn pop_oldest(&mut self) -> Option<Instance> {
         let fronts = self
             .functions
             .values_mut()
-            .filter(|w| !w.instances.is_empty());
+            .filter(|w| w.instances.len() > w.kept);
         let oldest = fronts.min_by_key(|w| w.instances[0].idle_since)?;
         self.count -= 1;
         oldest.instances.pop_front()

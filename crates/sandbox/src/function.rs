@@ -202,7 +202,7 @@ impl Function {
         if let Some(spare) = self.machine.take_spare(nursery) {
             return Ok(spare);
         }
-        let _turn = self.machine.turn().await;
+        let _turn = nursery.turn().await?;
         let (machine, from) = (Arc::clone(&self.machine), Arc::clone(nursery));
         let handle = &self.machine.handle;
         let work = handle.spawn_blocking(move || machine.take(&from));

@@ -12,10 +12,11 @@ use rustix::net::SocketType;
 use thiserror::Error;
 
 use crate::cgroup::Groups;
+use crate::limits::FORK_ANSWER_MS;
 use crate::plan::Plan;
 use crate::process::Process;
 use crate::profile::{Guest, NAMESPACES, await_mapping};
-use crate::sys::{receive_fds, send_fds, socket_pair, spawn};
+use crate::sys::{await_readable, receive_fds, send_fds, socket_pair, spawn};
 
 const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/init"));
 
@@ -171,8 +172,13 @@ impl Keeper {
         line.next_user = (line.next_user + 2) % USERS;
         send_fds(line.socket.as_fd(), &message, fds).map_err(system("ask the keeper"))?;
         let mut answer = [0; 8];
-        let (length, mut received) = receive_fds(line.socket.as_fd(), &mut answer)
-            .map_err(system("hear from the keeper"))?;
+        let heard = await_readable(line.socket.as_fd(), FORK_ANSWER_MS)
+            .and_then(|()| receive_fds(line.socket.as_fd(), &mut answer));
+        if heard.is_err() {
+            // Its answer would be taken for that to the next request.
+            line.process.kill().ok();
+        }
+        let (length, mut received) = heard.map_err(system("hear from the keeper"))?;
         drop(line);
         if length != 8 {
             return Err(SpawnError::Gone("the keeper of sandboxes"));
@@ -208,7 +214,8 @@ fn map_users(pid: u32, users: Users, from: u32) -> io::Result<()> {
 /// Reads what a sandbox says of its first phase: nothing but that it is done, or which step failed.
 pub(crate) fn await_ready(near: BorrowedFd<'_>) -> Result<(), SpawnError> {
     let mut answer = [0; 13];
-    let (length, _none) = receive_fds(near, &mut answer).map_err(system("hear from a sandbox"))?;
+    let heard = await_readable(near, FORK_ANSWER_MS).and_then(|()| receive_fds(near, &mut answer));
+    let (length, _none) = heard.map_err(system("hear from a sandbox"))?;
     match length {
         0 => Err(SpawnError::Gone("a sandbox")),
         13 => Err(step_failed(&answer[5..])),

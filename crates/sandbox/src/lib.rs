@@ -20,7 +20,7 @@
 
 mod call;
 mod cgroup;
-pub mod code;
+mod code;
 mod doctor;
 mod egress;
 mod fleet;
@@ -33,7 +33,7 @@ mod landlock;
 mod limits;
 mod machine;
 mod opener;
-pub mod packages;
+mod packages;
 mod plan;
 mod process;
 mod profile;

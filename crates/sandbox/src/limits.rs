@@ -59,8 +59,6 @@ pub(crate) const RESOLVED_MAX: usize = 64;
 pub(crate) const INSTALLER_OUTPUT_MAX: usize = 4 << 20;
 /// What is kept of what a program said that failed, in bytes.
 pub(crate) const TOLD_MAX: usize = 2 << 10;
-/// Longest wait for an interpreter to tell what it is.
-pub(crate) const PROBE_TIME_MAX: Duration = Duration::from_secs(20);
 /// What is read of a guest's socket or output at once, in bytes.
 pub(crate) const READ_CHUNK: usize = 8 << 10;
 /// Such reads before others have their turn.
@@ -127,3 +125,11 @@ pub(crate) const EGRESS_CONNECTION_TIME_MAX: Duration = Duration::from_hours(1);
 pub(crate) const EGRESS_RETRY: Duration = Duration::from_millis(100);
 /// Signals that may be queued for the processes of a sandbox, and timers of theirs.
 pub(crate) const SIGNALS_PENDING_MAX: u64 = 1024;
+/// How long the making of a process may take until it is heard of, in milliseconds.
+pub(crate) const FORK_ANSWER_MS: u64 = 5_000;
+/// How long a call waits for its turn to have a process made.
+pub(crate) const TURN_MAX: Duration = Duration::from_secs(10);
+/// How long a call waits for an instance in all: for memory, a process and its start.
+pub(crate) const ACQUIRE_MAX: Duration = Duration::from_secs(75);
+/// How often a call that waits for memory looks whether there is some.
+pub(crate) const ADMIT_AGAIN: Duration = Duration::from_millis(50);

@@ -16,11 +16,11 @@ use tokio::sync::Semaphore;
 
 use crate::cgroup::{Groups, Trees};
 use crate::host::{self, Interpreter};
-use crate::keeper::{Keeper, SpawnError, Users, await_ready};
+use crate::keeper::{Keeper, SpawnError, Users, await_ready, system};
 use crate::landlock;
 use crate::limits::{
-    PIDS_MAX, SPARE_FOR_EACH, SPARES_MAX, SPARES_MIN, SPARES_YIELD, STARTS_AT_ONCE, ZYGOTE_IDLE_MS,
-    ZYGOTES_MAX, ZYGOTES_MEMORY_MAX,
+    PIDS_MAX, SPARE_FOR_EACH, SPARES_MAX, SPARES_MIN, SPARES_YIELD, STARTS_AT_ONCE, TURN_MAX,
+    ZYGOTE_IDLE_MS, ZYGOTES_MAX, ZYGOTES_MEMORY_MAX,
 };
 use crate::opener::Opener;
 use crate::profile::{Confinement, Program, RUNTIME, Root, native, started};
@@ -47,7 +47,6 @@ pub(crate) struct Machine {
     native: Arc<Nursery>,
     nodejs: Arc<Nursery>,
     pub(crate) handle: Handle,
-    turns: Semaphore,
     /// Spares of the base zygote, which fit every Python function.
     stock: usize,
     began: Instant,
@@ -70,6 +69,8 @@ pub(crate) struct Nursery {
     spares: Mutex<VecDeque<Fork>>,
     wanted: AtomicUsize,
     filling: AtomicBool,
+    /// Turns to make a process on demand: more at once would only wait for each other.
+    turns: Semaphore,
     used: Mutex<Instant>,
 }
 
@@ -88,6 +89,7 @@ impl Nursery {
             spares: Mutex::default(),
             wanted: AtomicUsize::new(least),
             filling: AtomicBool::new(false),
+            turns: Semaphore::new(STARTS_AT_ONCE),
             used: Mutex::new(Instant::now()),
         })
     }
@@ -117,6 +119,21 @@ impl Nursery {
         }
     }
 
+    /// A turn to make a process on demand.
+    pub(crate) async fn turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>, SpawnError> {
+        let turn = tokio::time::timeout(TURN_MAX, self.turns.acquire()).await;
+        let turn = turn.map_err(|late| system("have a sandbox made in time")(late.into()))?;
+        turn.or(Err(SpawnError::Gone("the node")))
+    }
+
+    /// Waits for as long as processes are made for calls that wait, but not for ever.
+    fn let_callers_go_first(&self) {
+        let until = Instant::now() + SPARES_YIELD;
+        while self.turns.available_permits() < STARTS_AT_ONCE && Instant::now() < until {
+            std::thread::sleep(SPARES_YIELD / 100);
+        }
+    }
+
     fn idle_ms(&self) -> u128 {
         let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         used.elapsed().as_millis()
@@ -134,10 +151,10 @@ impl Machine {
         handle: Handle,
     ) -> Result<Arc<Self>, SpawnError> {
         let groups = Groups::open(Trees::make(name));
-        let groups = Arc::new(groups.map_err(crate::keeper::system("start a thread"))?);
+        let groups = Arc::new(groups.map_err(system("start a thread"))?);
         let keeper = Keeper::start(Users::here(), &groups)?;
         let runtime = folder.join("runtime");
-        write_runtime(&runtime).map_err(crate::keeper::system("write the bootstraps"))?;
+        write_runtime(&runtime).map_err(system("write the bootstraps"))?;
         Ok(Arc::new(Self {
             opener: Opener::start(&keeper)?,
             keeper,
@@ -150,7 +167,6 @@ impl Machine {
             native: Nursery::new(Source::Native, SPARES_MIN),
             nodejs: Nursery::new(Source::NodeJs, 1),
             handle,
-            turns: Semaphore::new(STARTS_AT_ONCE),
             stock: (memory.unwrap_or(0) / SPARE_FOR_EACH).clamp(SPARES_MIN, SPARES_MAX),
             began: Instant::now(),
         }))
@@ -209,11 +225,6 @@ impl Machine {
         self.nursery(kind, packages).ok()
     }
 
-    /// A turn to make a process on demand: more at once would only wait for each other.
-    pub(crate) async fn turn(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
-        self.turns.acquire().await.ok()
-    }
-
     fn base_zygote(&self) -> Result<Zygote, SpawnError> {
         let Some(python) = &self.python else {
             return Err(SpawnError::Gone("python3"));
@@ -237,7 +248,9 @@ impl Machine {
 
     /// Makes a zygote with these packages, unless there is one or that was tried before. Blocks.
     pub(crate) fn grow(self: &Arc<Self>, packages: &[Package]) {
-        if packages.is_empty() {
+        // Code of packages runs with what privileges a zygote has over its own namespaces. Where
+        // its user is the node's, files of the node's would be in reach.
+        if packages.is_empty() || !self.keeper.users().privileged() {
             return;
         }
         let names: Vec<_> = packages
@@ -351,7 +364,7 @@ impl Machine {
             Source::Zygote(_) | Source::Native => nursery.wanted.load(Ordering::Relaxed),
         };
         while nursery.spares().len() < wanted {
-            self.let_callers_go_first();
+            nursery.let_callers_go_first();
             match self.make(nursery, true) {
                 Ok(fork) => nursery.spares().push_back(fork),
                 Err(error) => {
@@ -359,14 +372,6 @@ impl Machine {
                     return;
                 }
             }
-        }
-    }
-
-    /// Waits for as long as processes are made for calls that wait, but not for ever.
-    fn let_callers_go_first(&self) {
-        let until = Instant::now() + SPARES_YIELD;
-        while self.turns.available_permits() < STARTS_AT_ONCE && Instant::now() < until {
-            std::thread::sleep(SPARES_YIELD / 100);
         }
     }
 
@@ -426,7 +431,7 @@ impl Machine {
         // As for native programs: what tells it to begin has the environment in it.
         let lines = Lines::open(SocketType::SEQPACKET)?;
         let (frames, far) = crate::sys::socket_pair(SocketType::STREAM)
-            .map_err(crate::keeper::system("open a sandbox's socket"))?;
+            .map_err(system("open a sandbox's socket"))?;
         // What its `/tmp` may hold and its memory are bounded once it has a function.
         let with = self.confinement(0, u64::MAX >> 1);
         let plan = started(&root, self.keeper.users().privileged(), &with, &program);

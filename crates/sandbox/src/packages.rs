@@ -16,77 +16,51 @@ use serde_json::json;
 
 use crate::code::child::{self, Bounds};
 use crate::code::{io_error, publish, sync};
+use crate::host::Interpreter;
 use crate::limits::{
-    INSTALL_TIME_MAX, INSTALLER_OUTPUT_MAX, PACKAGES_BYTES_MAX, PACKAGES_MAX, PROBE_TIME_MAX,
-    REQUIREMENTS_MAX, RESOLVED_FRESH, RESOLVED_MAX, TOLD_MAX,
+    INSTALL_TIME_MAX, INSTALLER_OUTPUT_MAX, PACKAGES_BYTES_MAX, PACKAGES_MAX, REQUIREMENTS_MAX,
+    RESOLVED_FRESH, RESOLVED_MAX, TOLD_MAX,
 };
 
 /// Where instances see the folders of packages.
-pub const PACKAGES_MOUNT: &str = "/opt/packages";
+pub(crate) const PACKAGES_MOUNT: &str = "/opt/packages";
 
 /// The file that names a function's packages.
 pub(crate) const REQUIREMENTS: &str = "requirements.txt";
 
 const SCRIPT: &str = include_str!("packages/install.py");
 
-/// Tells what an interpreter is, and where it really lies: what is on `PATH` may be a script.
-const PROBE: &str = "import sys; v = sys.version_info; print(sys.implementation.name, v[0], v[1]); \
-                     print(sys.executable)";
-
 /// An interpreter that functions run on.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Python {
+pub(crate) struct Python {
     /// The program itself.
-    pub program: PathBuf,
+    pub(crate) program: PathBuf,
     /// Such as `3.11`.
-    pub version: String,
+    pub(crate) version: String,
     /// Such as `cp311`; what is compiled or installed for one is not for another.
-    pub tag: String,
+    pub(crate) tag: String,
 }
 
 /// A distribution that is installed on this machine.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-pub struct Package {
+pub(crate) struct Package {
     /// Its name in normal form, such as `boto3`.
-    pub name: String,
+    pub(crate) name: String,
     /// Its version.
-    pub version: String,
+    pub(crate) version: String,
     /// Its folder in `packages`, also below [`PACKAGES_MOUNT`]. The digest of what was installed is
     /// part of it, so that an index never gives packages to functions that asked another.
-    pub folder: String,
+    pub(crate) folder: String,
     /// The modules that it has at the top.
-    pub modules: Vec<String>,
+    pub(crate) modules: Vec<String>,
 }
 
-impl Python {
-    /// Asks an interpreter what it is; the error says why it is none.
-    pub fn probe(program: &Path) -> Result<Self, String> {
-        let shown = program.display();
-        let mut command = Command::new(program);
-        command.args(["-I", "-c", PROBE]);
-        let bounds = Bounds {
-            time: PROBE_TIME_MAX,
-            stdout: TOLD_MAX,
-            stderr: TOLD_MAX,
-        };
-        let told = child::run(command, b"", bounds)
-            .map_err(|error| format!("{shown}: {}", ErrorChain(&error)))?;
-        let text = String::from_utf8_lossy(&told.stdout).into_owned();
-        let mut lines = text.lines();
-        let words: Vec<&str> = lines.next().unwrap_or_default().split(' ').collect();
-        match (words.as_slice(), lines.next()) {
-            ([implementation, major, minor], Some(program)) if told.status.success() => {
-                let short = match *implementation {
-                    "cpython" => "cp",
-                    other => other,
-                };
-                Ok(Self {
-                    program: PathBuf::from(program),
-                    version: format!("{major}.{minor}"),
-                    tag: format!("{short}{major}{minor}"),
-                })
-            }
-            _ => Err(format!("{shown} is no Python: {}", told.stderr.trim())),
+impl From<&Interpreter> for Python {
+    fn from(interpreter: &Interpreter) -> Self {
+        Self {
+            program: interpreter.program.clone(),
+            version: interpreter.version.clone(),
+            tag: interpreter.tag.clone(),
         }
     }
 }

@@ -32,22 +32,19 @@ pub(crate) const EGRESS_PORT: u16 = 3128;
 /// The number under which its socket waits for the node to take it, until the second phase.
 pub(crate) const EGRESS_FD: i32 = 91;
 
-/// Every namespace that a sandbox has of its own.
+/// Every namespace that a sandbox has of its own, but that of control groups, which is made once the
+/// process is in its own group.
 pub(crate) const NAMESPACES: i32 = libc::CLONE_NEWUSER
     | libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWNET
     | libc::CLONE_NEWIPC
-    | libc::CLONE_NEWUTS
-    | libc::CLONE_NEWCGROUP;
+    | libc::CLONE_NEWUTS;
 
 /// Those that an instance gets which a zygote forks; its pid namespace is made before the fork,
 /// and the user namespace is the zygote's.
-const FORKED: i32 = libc::CLONE_NEWNS
-    | libc::CLONE_NEWNET
-    | libc::CLONE_NEWIPC
-    | libc::CLONE_NEWUTS
-    | libc::CLONE_NEWCGROUP;
+const FORKED: i32 =
+    libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
 
 /// The files that a sandbox sees.
 #[derive(Clone, Debug, Default)]
@@ -161,6 +158,7 @@ const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 /// The first phase up to the root, in fresh namespaces whose users are mapped: [`Root`] in place of
 /// the host's files. `privileged` is whether user 0 here is another than the node's.
 pub(crate) fn enter_root(plan: &mut Plan, root: &Root, privileged: bool) {
+    own_groups(plan);
     let (slash, none) = (plan.text("/"), plan.text("none"));
     let private = libc::MS_REC | libc::MS_PRIVATE;
     plan.call(
@@ -500,7 +498,13 @@ pub(crate) fn forked_instance() -> Plan {
 pub(crate) fn nothing() -> Plan {
     let mut plan = Plan::default();
     plan.call(libc::SYS_close, &[Arg::Register(0)]);
+    own_groups(&mut plan);
     plan
+}
+
+/// From here on the process's control group is the root of those that it sees.
+fn own_groups(plan: &mut Plan) {
+    plan.call(libc::SYS_unshare, &[libc::CLONE_NEWCGROUP.into()]);
 }
 
 /// Waits, as a spare, for [`confine`].

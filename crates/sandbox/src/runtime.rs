@@ -94,11 +94,7 @@ impl SandboxRuntime {
             let zygotes = ZYGOTES_MEMORY_MAX + ZYGOTE_MEMORY_MAX;
             machine.groups.bound_memory(total as u64 + zygotes);
         }
-        let python = machine.python.as_ref().map(|python| Python {
-            program: python.program.clone(),
-            version: python.version.clone(),
-            tag: python.tag.clone(),
-        });
+        let python = machine.python.as_ref().map(Python::from);
         let tag = python.as_ref().map_or("", |python| python.tag.as_str());
         let fingerprint = format!("native-1-{tag}");
         let library = Library::open(&folder, python).map_err(|source| StartError::Folder {
@@ -201,8 +197,15 @@ impl Runtime for SandboxRuntime {
             prepared.modules,
         );
         let function = Arc::new(Function::new(&self.fleet, kind, manifest, lease, packages));
-        function.provision();
+        if manifest.instances.provisioned > 0 {
+            self.fleet.register(&function);
+            function.provision();
+        }
         Ok(Arc::new(Loaded(function)))
+    }
+
+    fn reclaim(&self) -> bool {
+        self.fleet.evict()
     }
 
     fn forget(&self, compiled: &Path) {

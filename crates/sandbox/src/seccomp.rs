@@ -176,16 +176,23 @@ fn clone() -> Answer {
     ]
 }
 
-/// Allowed for these families; of netlink only routes, which are the sandbox's own.
+/// Allowed for these families: TCP and UDP, and of netlink only routes, which are the sandbox's own.
+/// Other protocols would have the kernel load what nothing else here needs.
 fn socket() -> Answer {
+    let family = |family: i32, skip| jump(JUMP_EQUAL, family.cast_unsigned(), skip);
+    let protocol = |protocol: i32, skip| jump(JUMP_EQUAL, protocol.cast_unsigned(), skip);
     vec![
         load(argument(0)),
-        jump(JUMP_EQUAL, libc::AF_UNIX.cast_unsigned(), (5, 0)),
-        jump(JUMP_EQUAL, libc::AF_INET.cast_unsigned(), (4, 0)),
-        jump(JUMP_EQUAL, libc::AF_INET6.cast_unsigned(), (3, 0)),
-        jump(JUMP_EQUAL, libc::AF_NETLINK.cast_unsigned(), (0, 3)),
+        family(libc::AF_UNIX, (9, 0)),
+        family(libc::AF_INET, (4, 0)),
+        family(libc::AF_INET6, (3, 0)),
+        family(libc::AF_NETLINK, (0, 7)),
         load(argument(2)),
-        jump(JUMP_EQUAL, 0, (0, 1)),
+        protocol(libc::NETLINK_ROUTE, (4, 5)),
+        load(argument(2)),
+        protocol(libc::IPPROTO_IP, (2, 0)),
+        protocol(libc::IPPROTO_TCP, (1, 0)),
+        protocol(libc::IPPROTO_UDP, (0, 1)),
         answer(ALLOW),
         errno(libc::EPERM),
     ]

@@ -35,6 +35,18 @@ pub(crate) fn send_fds(
     )?)
 }
 
+/// Waits until something can be received, for so many milliseconds at most.
+pub(crate) fn await_readable(socket: BorrowedFd<'_>, wait_ms: u64) -> io::Result<()> {
+    let wait = std::time::Duration::from_millis(wait_ms);
+    let wait = rustix::event::Timespec::try_from(wait).expect("bounds are short");
+    let events = rustix::event::PollFlags::IN;
+    let mut poll = [rustix::event::PollFd::from_borrowed_fd(socket, events)];
+    match rustix::event::poll(&mut poll, Some(&wait))? {
+        0 => Err(io::ErrorKind::TimedOut.into()),
+        _ => Ok(()),
+    }
+}
+
 /// Receives a message of at most `into.len()` bytes and the descriptors with it.
 pub(crate) fn receive_fds(
     socket: BorrowedFd<'_>,

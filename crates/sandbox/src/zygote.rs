@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::net::SocketType;
@@ -20,7 +20,8 @@ use serde_json::json;
 use crate::cgroup::{Bounds, Group, Groups};
 use crate::keeper::{Keeper, SpawnError, system};
 use crate::limits::{
-    ZYGOTE_ANSWER_MAX, ZYGOTE_ANSWER_MS, ZYGOTE_MEMORY_MAX, ZYGOTE_SHARES, ZYGOTE_WORDS_MAX,
+    FORK_ANSWER_MS, ZYGOTE_ANSWER_MAX, ZYGOTE_ANSWER_MS, ZYGOTE_MEMORY_MAX, ZYGOTE_SHARES,
+    ZYGOTE_WORDS_MAX,
 };
 use crate::opener::Opener;
 use crate::plan::Plan;
@@ -29,7 +30,7 @@ use crate::profile::{
     LEVELS, Program, Root, after_fork, before_fork, forked_instance, forked_zygote, level_folder,
     nothing, packages, stand_by, zygote,
 };
-use crate::sys::{nonblocking, receive_fds, send_fds, socket_pair};
+use crate::sys::{await_readable, nonblocking, receive_fds, send_fds, socket_pair};
 
 /// A package as it lies on the host.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -51,6 +52,8 @@ impl AsRef<str> for Package {
 /// An interpreter that is forked.
 #[derive(Debug)]
 pub(crate) struct Zygote {
+    /// It did not answer in time, and is killed.
+    is_broken: AtomicBool,
     socket: Mutex<OwnedFd>,
     process: Process,
     groups: Arc<Groups>,
@@ -132,6 +135,7 @@ impl Zygote {
         let process = keeper.spawn(&plan, lines.near.as_fd(), &lines.far())?;
         drop(lines.far);
         let zygote = Self {
+            is_broken: AtomicBool::new(false),
             socket: Mutex::new(lines.near),
             process,
             groups: Arc::clone(groups),
@@ -170,6 +174,9 @@ impl Zygote {
     /// first, and is gone only after all that it forked: those that are frozen never go by
     /// themselves.
     pub(crate) fn has_ended(&self) -> bool {
+        if self.is_broken.load(Ordering::Relaxed) {
+            return true;
+        }
         // Whoever speaks with it hears so.
         let Ok(socket) = self.socket.try_lock() else {
             return false;
@@ -223,16 +230,22 @@ impl Zygote {
         &self,
         message: &[u8],
         fds: &[BorrowedFd<'_>],
-        kind: u8,
+        (kind, wait_ms): (u8, u64),
     ) -> Result<Vec<u8>, SpawnError> {
         let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-        send_fds(socket.as_fd(), message, fds).map_err(system("ask a zygote"))?;
-        hear(socket.as_fd(), kind)
+        let sent = send_fds(socket.as_fd(), message, fds).map_err(system("ask a zygote"));
+        let answer = sent.and_then(|_| hear(socket.as_fd(), kind, wait_ms));
+        if answer.is_err() {
+            // An answer that comes late would be taken for that to the next request.
+            self.is_broken.store(true, Ordering::Relaxed);
+            self.process.kill().ok();
+        }
+        answer
     }
 
     fn answer(&self, kind: u8) -> Result<Vec<u8>, SpawnError> {
         let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-        hear(socket.as_fd(), kind)
+        hear(socket.as_fd(), kind, ZYGOTE_ANSWER_MS)
     }
 
     fn fork_process(
@@ -254,7 +267,7 @@ impl Zygote {
         let tells = system("learn who a sandbox is");
         rustix::net::sockopt::set_socket_passcred(&lines.near, true)
             .map_err(|e| tells(e.into()))?;
-        let answer = self.request(&message, &lines.far(), b'K')?;
+        let answer = self.request(&message, &lines.far(), (b'K', FORK_ANSWER_MS))?;
         let result = i64::from_le_bytes(answer.try_into().unwrap_or_default());
         if result <= 0 {
             return Err(crate::keeper::step_failed(&result.to_le_bytes()));
@@ -306,6 +319,7 @@ impl Zygote {
         send_packages(opener, lines.near.as_fd(), more, level, true)?;
         let own = names.into_iter().map(|name| (name, level));
         let zygote = Self {
+            is_broken: AtomicBool::new(false),
             socket: Mutex::new(lines.near),
             process,
             groups: Arc::clone(&self.groups),
@@ -318,7 +332,11 @@ impl Zygote {
         let paths: Vec<_> = zygote.places().map(|(_, place)| place).collect();
         let modules: Vec<_> = more.iter().flat_map(|package| &package.modules).collect();
         let request = json!({"modules": modules, "paths": paths}).to_string();
-        let answer = zygote.request(format!("Z{request}").as_bytes(), &[], b'Z')?;
+        let answer = zygote.request(
+            format!("Z{request}").as_bytes(),
+            &[],
+            (b'Z', ZYGOTE_ANSWER_MS),
+        )?;
         Ok((zygote, serde_json::from_slice(&answer).unwrap_or_default()))
     }
 }
@@ -342,19 +360,11 @@ pub(crate) fn send_packages(
     Ok(())
 }
 
-/// Reads an answer of this kind.
-fn hear(socket: BorrowedFd<'_>, kind: u8) -> Result<Vec<u8>, SpawnError> {
+/// Reads an answer of this kind, which comes within a time.
+fn hear(socket: BorrowedFd<'_>, kind: u8, wait_ms: u64) -> Result<Vec<u8>, SpawnError> {
     const WHO: SpawnError = SpawnError::Gone("a zygote");
     let hears = system("hear from a zygote");
-    let wait = std::time::Duration::from_millis(ZYGOTE_ANSWER_MS);
-    let timeout = rustix::event::Timespec::try_from(wait).expect("a few seconds");
-    let mut poll = [rustix::event::PollFd::from_borrowed_fd(
-        socket,
-        rustix::event::PollFlags::IN,
-    )];
-    if rustix::event::poll(&mut poll, Some(&timeout)).map_err(|e| hears(e.into()))? == 0 {
-        return Err(hears(io::ErrorKind::TimedOut.into()));
-    }
+    await_readable(socket, wait_ms).map_err(&hears)?;
     let mut answer = vec![0; ZYGOTE_ANSWER_MAX];
     let (length, _none) = receive_fds(socket, &mut answer).map_err(hears)?;
     if length == 13 && answer[0] == b'!' {
@@ -373,6 +383,7 @@ fn hear_pid(socket: BorrowedFd<'_>) -> io::Result<Pid> {
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
     let mut iov = [io::IoSliceMut::new(&mut byte)];
+    await_readable(socket, FORK_ANSWER_MS)?;
     let got = rustix::net::recvmsg(socket, &mut iov, &mut control, RecvFlags::CMSG_CLOEXEC)?;
     if got.bytes == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());

@@ -135,7 +135,15 @@ impl Host for Visit {
     }
 
     fn reserve_memory(&self, bytes: usize) -> bool {
-        self.services.budget.reserve(bytes)
+        // What works goes before what waits for work.
+        loop {
+            if self.services.budget.reserve(bytes) {
+                return true;
+            }
+            if !self.services.artifacts.reclaim() {
+                return false;
+            }
+        }
     }
 
     fn release_memory(&self, bytes: usize) {

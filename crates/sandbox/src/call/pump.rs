@@ -85,8 +85,11 @@ impl Pump {
             Err(Cut::Client) => {}
             Err(Cut::Guest(error)) => {
                 finish_output(&mut visit, &mut instance);
-                sender.fail(BodyError::Guest(error.outcome)).await;
+                let outcome = error.outcome;
                 visit.fail(error);
+                // The guest ends now, however long its client takes to hear of it.
+                drop((instance, visit));
+                sender.fail(BodyError::Guest(outcome)).await;
             }
         }
     }

@@ -28,7 +28,7 @@ use crate::packages::{self, Package, Python, REQUIREMENTS};
 
 /// The files and packages of all functions on this machine.
 #[derive(Debug)]
-pub struct Library {
+pub(crate) struct Library {
     root: PathBuf,
     python: Option<Python>,
     /// Held by whoever adds folders or removes some.
@@ -51,11 +51,11 @@ struct Need {
 
 /// Keeps a function's files and packages in place until it is dropped.
 #[derive(Debug)]
-pub struct Lease {
+pub(crate) struct Lease {
     /// Its own folder.
-    pub code: PathBuf,
+    pub(crate) code: PathBuf,
     /// Its packages, in the order in which they are searched.
-    pub packages: Vec<PathBuf>,
+    pub(crate) packages: Vec<PathBuf>,
     name: String,
     library: Arc<Library>,
 }
@@ -63,7 +63,7 @@ pub struct Lease {
 impl Library {
     /// The library in `root`, which is made if need be, for functions that run on `python`. Removes
     /// what was left unfinished.
-    pub fn open(root: &Path, python: Option<Python>) -> io::Result<Arc<Self>> {
+    pub(crate) fn open(root: &Path, python: Option<Python>) -> io::Result<Arc<Self>> {
         let library = Self {
             root: root.to_owned(),
             python,
@@ -81,11 +81,6 @@ impl Library {
         }
         fs::create_dir(library.work())?;
         Ok(Arc::new(library))
-    }
-
-    /// The interpreter that Python functions are prepared for.
-    pub fn python(&self) -> Option<&Python> {
-        self.python.as_ref()
     }
 
     fn code(&self) -> PathBuf {
@@ -117,7 +112,7 @@ impl Library {
 
     /// Unpacks an archive and installs the packages that it asks for, unless that was done before;
     /// durable when this returns. Takes long. One at a time: others wait.
-    pub fn prepare(&self, zip: &[u8]) -> Result<Prepared, CompileError> {
+    pub(crate) fn prepare(&self, zip: &[u8]) -> Result<Prepared, CompileError> {
         let prepared = {
             let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
             let prepared = self.prepare_in_turn(zip)?;
@@ -208,7 +203,7 @@ impl Library {
     }
 
     /// Keeps the folders of something prepared in place, if they are.
-    pub fn lease(self: &Arc<Self>, prepared: &Prepared) -> Result<Lease, LoadError> {
+    pub(crate) fn lease(self: &Arc<Self>, prepared: &Prepared) -> Result<Lease, LoadError> {
         // Noted first: from then on nobody removes them.
         let mut needs = self.needs();
         let need = needs.entry(prepared.code.clone()).or_default();
@@ -234,7 +229,7 @@ impl Library {
     }
 
     /// Gives up what one artifact was prepared to, when the last lease on it ends at the latest.
-    pub fn forget(&self, compiled: &Path) {
+    pub(crate) fn forget(&self, compiled: &Path) {
         let prepared = match Prepared::read(compiled) {
             Ok(prepared) => prepared,
             Err(error) => {
@@ -252,7 +247,7 @@ impl Library {
     }
 
     /// Gives up all but what these artifacts were prepared to, and what is leased.
-    pub fn retain(&self, compiled: &[PathBuf]) {
+    pub(crate) fn retain(&self, compiled: &[PathBuf]) {
         let kept = compiled.iter().filter_map(|path| Prepared::read(path).ok());
         let mut left = BTreeMap::new();
         for prepared in kept {

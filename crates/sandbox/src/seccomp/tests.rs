@@ -69,6 +69,8 @@ fn arguments_decide_where_they_matter() {
         (libc::AF_UNIX, 0, ALLOW),
         (libc::AF_INET, 6, ALLOW),
         (libc::AF_INET6, 17, ALLOW),
+        (libc::AF_INET, 132, EPERM),
+        (libc::AF_INET, 262, EPERM),
         (libc::AF_NETLINK, 0, ALLOW),
         (libc::AF_NETLINK, 9, EPERM),
         (libc::AF_PACKET, 0, EPERM),

@@ -1,6 +1,6 @@
 use std::fs;
 use std::io::{Cursor, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use fractus_func::{CompileError, Manifest, RuntimeKind};
@@ -22,7 +22,8 @@ fn archive(files: &[(&str, &str)]) -> Vec<u8> {
 }
 
 fn python() -> Python {
-    Python::probe(Path::new("python3")).unwrap()
+    let folder = tempfile::tempdir().unwrap();
+    Python::from(&crate::host::python(folder.path()).unwrap())
 }
 
 /// A library, and a place for compiled files as the node has one.
