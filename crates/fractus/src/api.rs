@@ -16,6 +16,9 @@ pub(crate) struct Function {
     pub(crate) version: u64,
     pub(crate) size: u64,
     pub(crate) memory_mb: u32,
+    /// What runs it; nodes before did not tell.
+    #[serde(default)]
+    pub(crate) runtime: Option<RuntimeKind>,
     pub(crate) loaded: bool,
     pub(crate) running: u64,
     pub(crate) waiting: u64,

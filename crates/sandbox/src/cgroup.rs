@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use fractus_stdx::ErrorChain;
 
-use crate::limits::{GROUP_EMPTY_MS, GROUPS_GONE_MS, PIDS_MAX};
+use crate::limits::{GROUP_EMPTY_MS, GROUP_SHARES_PER_CORE, GROUPS_GONE_MS, PIDS_MAX};
 
 /// The controllers that we use, with version 1's file names.
 const CONTROLLERS: [&str; 5] = ["memory", "pids", "cpu", "cpuacct", "freezer"];
@@ -235,6 +235,7 @@ impl Groups {
         };
         groups.sweep();
         groups.bound_processes();
+        groups.weigh_all();
         Ok(groups)
     }
 
@@ -254,6 +255,26 @@ impl Groups {
         let Some(tree) = tree else { return };
         if let Err(error) = fs::write(tree.join(file), bytes.to_string()) {
             tracing::warn!(error = %ErrorChain(&error), "memory of all sandboxes is not bounded");
+        }
+    }
+
+    /// Gives all sandboxes together the weight of a few processes for each processor. They share it
+    /// by their memory; one of little memory alone would weigh next to nothing against the host's.
+    fn weigh_all(&self) {
+        let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
+        let shares = GROUP_SHARES_PER_CORE * cores;
+        let written = match &self.trees {
+            Trees::V1(trees) => trees
+                .get("cpu")
+                .map(|tree| fs::write(tree.join("cpu.shares"), shares.to_string())),
+            Trees::V2(folder, controllers) if controllers.contains(&"cpu") => {
+                let weight = weight_of(shares).to_string();
+                Some(fs::write(folder.join("cpu.weight"), weight))
+            }
+            Trees::V2(..) | Trees::None(_) => None,
+        };
+        if let Some(Err(error)) = written {
+            tracing::warn!(error = %ErrorChain(&error), "sandboxes weigh as much as one process");
         }
     }
 
@@ -432,6 +453,11 @@ fn reap(killed: &mpsc::Receiver<Group>, free: &Mutex<Vec<Group>>) {
     }
 }
 
+/// Shares as weights of version 2, where 100 is one process's.
+fn weight_of(shares: u64) -> u64 {
+    (shares * 100 / 1024).clamp(1, 10_000)
+}
+
 /// Ends every process in a group.
 fn end_all(folder: &Path) {
     for (file, thawed) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
@@ -486,6 +512,18 @@ impl Group {
         })
     }
 
+    /// Sets its share of the processors.
+    pub(crate) fn weigh(&self, shares: u64) -> io::Result<()> {
+        let Some(cpu) = &self.cpu else {
+            return Ok(());
+        };
+        if self.v2 {
+            fs::write(cpu.join("cpu.weight"), weight_of(shares).to_string())
+        } else {
+            fs::write(cpu.join("cpu.shares"), shares.max(2).to_string())
+        }
+    }
+
     /// Sets what it may use.
     pub(crate) fn bound(&mut self, bounds: Bounds) -> io::Result<()> {
         if let Some(memory) = &self.memory {
@@ -501,14 +539,7 @@ impl Group {
                 fs::write(memory.join("memory.kmem.tcp.limit_in_bytes"), &bytes).ok();
             }
         }
-        if let Some(cpu) = &self.cpu {
-            if self.v2 {
-                let weight = (bounds.shares * 100 / 1024).clamp(1, 10_000);
-                fs::write(cpu.join("cpu.weight"), weight.to_string())?;
-            } else {
-                fs::write(cpu.join("cpu.shares"), bounds.shares.max(2).to_string())?;
-            }
-        }
+        self.weigh(bounds.shares)?;
         self.out_of_memory = self.kills();
         self.cpu_before = self.cpu_total().unwrap_or(0);
         self.forget_peak();
@@ -517,6 +548,7 @@ impl Group {
 
     /// Lifts the bound on memory, so that the next sandbox may start in it.
     fn unbound(&mut self) {
+        self.weigh(1024).ok();
         let Some(memory) = &self.memory else { return };
         if self.v2 {
             fs::write(memory.join("memory.max"), "max").ok();

@@ -11,7 +11,9 @@ use tokio::sync::Notify;
 
 use crate::function::Function;
 use crate::instance::{Instance, Reserved};
-use crate::limits::{ADMIT_AGAIN, FREEZE_AFTER, FREEZES_AT_ONCE, IDLE_INSTANCES_MAX, SWEEP};
+use crate::limits::{
+    ADMIT_AGAIN, FREEZE_AFTER, FREEZES_AT_ONCE, IDLE_INSTANCES_MAX, LOOK_EACH, SWEEP,
+};
 use crate::machine::Machine;
 
 /// All waiting instances.
@@ -193,7 +195,9 @@ impl Fleet {
 
     /// Freezes those that wait for a while, ends those that have waited for too long or are gone,
     /// and has the provisioned ones made that are missing.
-    fn tidy(&self) {
+    /// Whether they are gone takes a system call or two for each, so that one `looks` now and then;
+    /// whoever takes one looks anyway.
+    fn tidy(&self, looks: bool) {
         let mut gone = Vec::new();
         // Dropped where the lock is not held: the last one takes it.
         let mut functions = Vec::new();
@@ -209,8 +213,7 @@ impl Fleet {
                 let spare = waiting.instances.len() > provisioned;
                 let instance = &mut waiting.instances[at];
                 let waited = instance.idle_since.elapsed();
-                // That others have ended is seen when they are taken.
-                let has_ended = provisioned > 0 && instance.has_ended();
+                let has_ended = (looks || provisioned > 0) && instance.has_ended();
                 if (spare && waited > function.patience()) || has_ended {
                     gone.extend(waiting.instances.remove(at));
                     continue;
@@ -260,12 +263,12 @@ impl Idle {
 
 async fn sweep(fleet: Weak<Fleet>) {
     let mut ticks = tokio::time::interval(SWEEP);
-    loop {
+    for count in 0_u64.. {
         ticks.tick().await;
         let Some(fleet) = fleet.upgrade() else { return };
         let handle = fleet.machine.handle.clone();
         let swept = handle.spawn_blocking(move || {
-            fleet.tidy();
+            fleet.tidy(count % LOOK_EACH == 0);
             fleet.machine.drop_idle_spares();
         });
         if swept.await.is_err() {

@@ -133,3 +133,8 @@ pub(crate) const TURN_MAX: Duration = Duration::from_secs(10);
 pub(crate) const ACQUIRE_MAX: Duration = Duration::from_secs(75);
 /// How often a call that waits for memory looks whether there is some.
 pub(crate) const ADMIT_AGAIN: Duration = Duration::from_millis(50);
+/// Share of the processors that all sandboxes have together, for each processor; a process of the
+/// host has 1024.
+pub(crate) const GROUP_SHARES_PER_CORE: u64 = 4096;
+/// Each how many times it is looked whether they are still there.
+pub(crate) const LOOK_EACH: u64 = 10;

@@ -32,8 +32,8 @@ pub(crate) const EGRESS_PORT: u16 = 3128;
 /// The number under which its socket waits for the node to take it, until the second phase.
 pub(crate) const EGRESS_FD: i32 = 91;
 
-/// Every namespace that a sandbox has of its own, but that of control groups, which is made once the
-/// process is in its own group.
+/// Every namespace that a sandbox has of its own, but that of control groups, which is made once
+/// the process is in its own group.
 pub(crate) const NAMESPACES: i32 = libc::CLONE_NEWUSER
     | libc::CLONE_NEWNS
     | libc::CLONE_NEWPID

@@ -176,8 +176,8 @@ fn clone() -> Answer {
     ]
 }
 
-/// Allowed for these families: TCP and UDP, and of netlink only routes, which are the sandbox's own.
-/// Other protocols would have the kernel load what nothing else here needs.
+/// Allowed for these families: TCP and UDP, and of netlink only routes, which are the sandbox's
+/// own. Other protocols would have the kernel load what nothing else here needs.
 fn socket() -> Answer {
     let family = |family: i32, skip| jump(JUMP_EQUAL, family.cast_unsigned(), skip);
     let protocol = |protocol: i32, skip| jump(JUMP_EQUAL, protocol.cast_unsigned(), skip);

@@ -20,8 +20,8 @@ use serde_json::json;
 use crate::cgroup::{Bounds, Group, Groups};
 use crate::keeper::{Keeper, SpawnError, system};
 use crate::limits::{
-    FORK_ANSWER_MS, ZYGOTE_ANSWER_MAX, ZYGOTE_ANSWER_MS, ZYGOTE_MEMORY_MAX, ZYGOTE_SHARES,
-    ZYGOTE_WORDS_MAX,
+    FORK_ANSWER_MS, SHARES_LEAST, ZYGOTE_ANSWER_MAX, ZYGOTE_ANSWER_MS, ZYGOTE_MEMORY_MAX,
+    ZYGOTE_SHARES, ZYGOTE_WORDS_MAX,
 };
 use crate::opener::Opener;
 use crate::plan::Plan;
@@ -287,6 +287,10 @@ impl Zygote {
         self.used_ms.store(now_ms, Ordering::Relaxed);
         let lines = Lines::open(SocketType::STREAM)?;
         let process = self.fork_process(verb, (&forked_instance(), Some(&stand_by())), &lines)?;
+        if let Some(group) = process.group.as_ref().filter(|_| is_spare) {
+            // It is in nobody's way while it makes itself ready.
+            group.weigh(SHARES_LEAST).map_err(system("weigh a spare"))?;
+        }
         let go_on = nothing().encode().ok_or(SpawnError::TooLarge)?;
         send_fds(lines.near.as_fd(), &go_on, &lines.far()[..1]).map_err(system("send a plan"))?;
         Ok(Fork {

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use fractus_func::RuntimeKind;
 use fractus_stdx::ByteSize;
 use serde_json::Value;
 
@@ -30,6 +31,7 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<ExitCode, Fa
     let mut table = Table::new([
         ("NAME", Align::Left),
         ("VERSION", Align::Right),
+        ("RUNTIME", Align::Left),
         ("SIZE", Align::Right),
         ("MEMORY", Align::Right),
         ("STATE", Align::Left),
@@ -44,7 +46,7 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<ExitCode, Fa
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(function: Function) -> [String; 8] {
+fn row(function: Function) -> [String; 9] {
     let state = match (function.running, function.waiting, function.loaded) {
         (0, 0, false) => "idle".to_owned(),
         (0, 0, true) => "loaded".to_owned(),
@@ -58,6 +60,7 @@ fn row(function: Function) -> [String; 8] {
     [
         function.name,
         function.version.to_string(),
+        function.runtime.map_or("", RuntimeKind::as_str).to_owned(),
         ByteSize(function.size).to_string(),
         format!("{} MiB", function.memory_mb),
         state,

@@ -1671,6 +1671,7 @@ class Zygote:
         self.control.setblocking(True)
         self.base_path = [path for path in sys.path if path]
         self.preloaded = {}
+        self.roots = ()
         self.buffer = bytearray(REQUEST_MAX)
 
     def run(self):
@@ -1735,7 +1736,9 @@ class Zygote:
         gc.freeze()
 
     def _import(self, request):
-        sys.path.extend(path for path in request.get("paths", ()) if path not in sys.path)
+        paths = request.get("paths", ())
+        sys.path.extend(path for path in paths if path not in sys.path)
+        self.roots += tuple(path.rstrip("/") + "/" for path in paths)
         importlib.invalidate_caches()
         before = frozenset(sys.modules)
         imported, failed = [], {}
@@ -1749,7 +1752,10 @@ class Zygote:
             top = name.partition(".")[0]
             if not is_standard(top):
                 module = sys.modules[top] if top in sys.modules else sys.modules[name]
-                self.preloaded[top] = origin_of(module)
+                origin = origin_of(module)
+                # What lies elsewhere is the interpreter's own, such as `_sysconfigdata_…`.
+                if (origin or "").startswith(self.roots):
+                    self.preloaded[top] = origin
         self._settle()
         answer = json.dumps({"imported": imported, "failed": failed}).encode("ascii")
         return answer[:REQUEST_MAX // 2]
