@@ -138,3 +138,5 @@ pub(crate) const ADMIT_AGAIN: Duration = Duration::from_millis(50);
 pub(crate) const GROUP_SHARES_PER_CORE: u64 = 4096;
 /// Each how many times it is looked whether they are still there.
 pub(crate) const LOOK_EACH: u64 = 10;
+/// Deployed functions whose zygotes and spares are made when a node starts.
+pub(crate) const WARM_AT_START_MAX: usize = 1_000;

@@ -1,5 +1,6 @@
 //! The runtime that the node holds.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use crate::code::{Library, Prepared};
 use crate::fleet::Fleet;
 use crate::function::{Function, Loaded, warm_up};
 use crate::keeper::SpawnError;
-use crate::limits::{ZYGOTE_MEMORY_MAX, ZYGOTES_MEMORY_MAX};
+use crate::limits::{WARM_AT_START_MAX, ZYGOTE_MEMORY_MAX, ZYGOTES_MEMORY_MAX};
 use crate::machine::Machine;
 use crate::packages::Python;
 use crate::zygote::Package;
@@ -115,14 +116,34 @@ impl SandboxRuntime {
             idle: self.fleet.counts(),
         }
     }
+}
 
-    fn packages(&self, prepared: &Prepared) -> Vec<Package> {
-        let package = |package: &crate::packages::Package| Package {
-            name: package.folder.clone(),
-            folder: self.library.package_folder(&package.folder),
-            modules: package.modules.clone(),
+/// The packages of what was prepared, as they lie in the library.
+fn packages(library: &Library, prepared: &Prepared) -> Vec<Package> {
+    let package = |package: &crate::packages::Package| Package {
+        name: package.folder.clone(),
+        folder: library.package_folder(&package.folder),
+        modules: package.modules.clone(),
+    };
+    prepared.packages.iter().map(package).collect()
+}
+
+/// Has the zygotes and spares made of what was deployed before the node started.
+fn warm_all(library: &Library, machine: &Arc<Machine>, compiled: &[PathBuf]) {
+    let mut sorts: BTreeMap<(RuntimeKind, Vec<Package>), Vec<String>> = BTreeMap::new();
+    for path in compiled.iter().take(WARM_AT_START_MAX) {
+        let Ok(prepared) = Prepared::read(path) else {
+            continue;
         };
-        prepared.packages.iter().map(package).collect()
+        let kind = prepared.kinds.first().copied();
+        let sort = (
+            kind.unwrap_or(RuntimeKind::Provided),
+            packages(library, &prepared),
+        );
+        sorts.entry(sort).or_default().extend(prepared.modules);
+    }
+    for ((kind, packages), modules) in sorts {
+        warm_up(machine, kind, packages, modules);
     }
 }
 
@@ -161,7 +182,7 @@ impl Runtime for SandboxRuntime {
         warm_up(
             self.fleet.machine(),
             kind,
-            self.packages(&prepared),
+            packages(&self.library, &prepared),
             modules,
         );
         Ok(prepared.to_bytes())
@@ -189,7 +210,7 @@ impl Runtime for SandboxRuntime {
             .library
             .lease(&prepared)
             .map_err(|e| failed(e.to_string()))?;
-        let packages = self.packages(&prepared);
+        let packages = packages(&self.library, &prepared);
         warm_up(
             self.fleet.machine(),
             kind,
@@ -214,6 +235,9 @@ impl Runtime for SandboxRuntime {
 
     fn retain(&self, compiled: &[PathBuf]) {
         self.library.retain(compiled);
+        let (library, machine) = (Arc::clone(&self.library), Arc::clone(self.fleet.machine()));
+        let (compiled, handle) = (compiled.to_vec(), machine.handle.clone());
+        handle.spawn_blocking(move || warm_all(&library, &machine, &compiled));
     }
 }
 
