@@ -57,7 +57,7 @@ fn a_native_manifest() {
         payload = "raw"
         [instances]
         provisioned = 2
-        idle_s = 0
+        idle_s = 600
         [limits]
         memory_mb = 32768
         tmp_mb = 0
@@ -74,6 +74,21 @@ fn a_native_manifest() {
     assert_eq!(serde_json::from_str::<Manifest>(&json).unwrap(), manifest);
     manifest.check_for(RuntimeKind::Python3).unwrap();
     assert!(manifest.check_for(RuntimeKind::Wasm).is_err());
+}
+
+#[test]
+fn what_a_native_function_cannot_have_is_named() {
+    for (text, said) in [
+        (
+            "[instances]\nprovisioned = 1\nidle_s = 0",
+            "instances.provisioned",
+        ),
+        ("[limits]\ncpu_s = 1", "limits.cpu_s"),
+    ] {
+        let manifest = Manifest::from_toml(&format!("name = \"a\"\n{text}")).unwrap();
+        let error = manifest.check_for(RuntimeKind::NodeJs).unwrap_err();
+        assert!(error.to_string().contains(said), "{error}");
+    }
 }
 
 #[test]
