@@ -140,3 +140,5 @@ pub(crate) const GROUP_SHARES_PER_CORE: u64 = 4096;
 pub(crate) const LOOK_EACH: u64 = 10;
 /// Deployed functions whose zygotes and spares are made when a node starts.
 pub(crate) const WARM_AT_START_MAX: usize = 1_000;
+/// Spares are made anew once none was needed for this time, in milliseconds, or half are gone.
+pub(crate) const REFILL_AFTER_MS: u128 = 20;

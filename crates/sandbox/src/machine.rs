@@ -19,8 +19,8 @@ use crate::host::{self, Interpreter};
 use crate::keeper::{Keeper, SpawnError, Users, await_ready, system};
 use crate::landlock;
 use crate::limits::{
-    PIDS_MAX, SPARE_FOR_EACH, SPARES_MAX, SPARES_MIN, SPARES_YIELD, STARTS_AT_ONCE, TURN_MAX,
-    ZYGOTE_IDLE_MS, ZYGOTES_MAX, ZYGOTES_MEMORY_MAX,
+    PIDS_MAX, REFILL_AFTER_MS, SPARE_FOR_EACH, SPARES_MAX, SPARES_MIN, SPARES_YIELD,
+    STARTS_AT_ONCE, TURN_MAX, ZYGOTE_IDLE_MS, ZYGOTES_MAX, ZYGOTES_MEMORY_MAX,
 };
 use crate::opener::Opener;
 use crate::profile::{Confinement, Program, RUNTIME, Root, native, started};
@@ -131,6 +131,14 @@ impl Nursery {
         let until = Instant::now() + SPARES_YIELD;
         while self.turns.available_permits() < STARTS_AT_ONCE && Instant::now() < until {
             std::thread::sleep(SPARES_YIELD / 100);
+        }
+    }
+
+    /// Waits while instances start one after the other, as long as half of the spares are left: the
+    /// making of another one would slow them down.
+    fn let_starts_pass(&self, wanted: usize) {
+        while self.spares().len() > wanted / 2 && self.idle_ms() < REFILL_AFTER_MS {
+            std::thread::sleep(SPARES_YIELD / 40);
         }
     }
 
@@ -278,7 +286,8 @@ impl Machine {
                 for (module, why) in &imported.failed {
                     tracing::debug!(module, why, "a zygote could not import");
                 }
-                let nursery = Nursery::new(Source::Zygote(Arc::new(zygote)), SPARES_MIN);
+                let least = (self.stock / 4).max(SPARES_MIN);
+                let nursery = Nursery::new(Source::Zygote(Arc::new(zygote)), least);
                 self.forest().nurseries.push(Arc::clone(&nursery));
                 self.fill(&nursery);
                 self.prune();
@@ -365,6 +374,7 @@ impl Machine {
         };
         while nursery.spares().len() < wanted {
             nursery.let_callers_go_first();
+            nursery.let_starts_pass(wanted);
             match self.make(nursery, true) {
                 Ok(fork) => nursery.spares().push_back(fork),
                 Err(error) => {
