@@ -24,9 +24,6 @@ pub(crate) use unpack::{publish, sync};
 use crate::limits::PREPARED_MAX;
 use crate::packages::Package;
 
-/// Where a function's own folder is seen by its instances.
-pub(crate) const CODE_MOUNT: &str = "/var/task";
-
 /// Version of the form of [`Prepared`].
 const FORMAT: u32 = 1;
 

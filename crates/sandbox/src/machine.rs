@@ -49,7 +49,6 @@ pub(crate) struct Machine {
     pub(crate) handle: Handle,
     /// Spares of the base zygote, which fit every Python function.
     stock: usize,
-    began: Instant,
 }
 
 /// The zygotes and their spares; the base is the first.
@@ -176,12 +175,7 @@ impl Machine {
             nodejs: Nursery::new(Source::NodeJs, 1),
             handle,
             stock: (memory.unwrap_or(0) / SPARE_FOR_EACH).clamp(SPARES_MIN, SPARES_MAX),
-            began: Instant::now(),
         }))
-    }
-
-    fn now_ms(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     fn forest(&self) -> MutexGuard<'_, Forest> {
@@ -279,7 +273,7 @@ impl Machine {
         if more.is_empty() || !zygote.may_branch() || !self.forest().tried.insert(names.clone()) {
             return;
         }
-        match zygote.branch(&self.opener, &more, self.now_ms()) {
+        match zygote.branch(&self.opener, &more) {
             Ok((zygote, imported)) => {
                 let memory = zygote.memory();
                 tracing::info!(?names, imported = ?imported.imported, memory, "a zygote is ready");
@@ -398,7 +392,7 @@ impl Machine {
 
     fn make(&self, nursery: &Nursery, is_spare: bool) -> Result<Fork, SpawnError> {
         match &nursery.source {
-            Source::Zygote(zygote) => zygote.fork(is_spare, self.now_ms()),
+            Source::Zygote(zygote) => zygote.fork(is_spare),
             Source::Native => self.make_native(),
             Source::NodeJs => self.make_nodejs(),
         }

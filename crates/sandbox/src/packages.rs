@@ -22,7 +22,7 @@ use crate::limits::{
     RESOLVED_FRESH, RESOLVED_MAX, TOLD_MAX,
 };
 
-/// Where instances see the folders of packages.
+/// Where the bytecode of packages says that they lie, whichever level they are mounted at.
 pub(crate) const PACKAGES_MOUNT: &str = "/opt/packages";
 
 /// The file that names a function's packages.
@@ -48,8 +48,9 @@ pub(crate) struct Package {
     pub(crate) name: String,
     /// Its version.
     pub(crate) version: String,
-    /// Its folder in `packages`, also below [`PACKAGES_MOUNT`]. The digest of what was installed is
-    /// part of it, so that an index never gives packages to functions that asked another.
+    /// Its folder in `packages`, which its bytecode says is below [`PACKAGES_MOUNT`]. The digest of
+    /// what was installed is part of it, so that an index never gives packages to functions that
+    /// asked another.
     pub(crate) folder: String,
     /// The modules that it has at the top.
     pub(crate) modules: Vec<String>,

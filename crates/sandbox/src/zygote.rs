@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::net::SocketType;
@@ -61,8 +61,6 @@ pub(crate) struct Zygote {
     packages: Vec<(String, u8)>,
     /// Its distance from the base.
     level: u8,
-    /// When it was last forked, in milliseconds of the node's clock.
-    pub(crate) used_ms: AtomicU64,
     /// Kept from ending before those that are forked from it.
     _above: Option<Arc<Zygote>>,
 }
@@ -141,7 +139,6 @@ impl Zygote {
             groups: Arc::clone(groups),
             packages: Vec::new(),
             level: 0,
-            used_ms: AtomicU64::new(0),
             _above: None,
         };
         zygote.settle(lines.stdout.0, lines.stderr.0)?;
@@ -282,9 +279,8 @@ impl Zygote {
 
     /// Forks an instance, which waits in its own namespaces for the function that it is to be.
     /// One that is not waited for has time to touch the pages that its first call will.
-    pub(crate) fn fork(&self, is_spare: bool, now_ms: u64) -> Result<Fork, SpawnError> {
+    pub(crate) fn fork(&self, is_spare: bool) -> Result<Fork, SpawnError> {
         let verb = if is_spare { b'K' } else { b'Q' };
-        self.used_ms.store(now_ms, Ordering::Relaxed);
         let lines = Lines::open(SocketType::STREAM)?;
         let process = self.fork_process(verb, (&forked_instance(), Some(&stand_by())), &lines)?;
         if let Some(group) = process.group.as_ref().filter(|_| is_spare) {
@@ -307,7 +303,6 @@ impl Zygote {
         self: &Arc<Self>,
         opener: &Opener,
         more: &[Package],
-        now_ms: u64,
     ) -> Result<(Self, Imported), SpawnError> {
         let lines = Lines::open(SocketType::SEQPACKET)?;
         let mut process = self.fork_process(b'G', (&forked_zygote(), None), &lines)?;
@@ -329,7 +324,6 @@ impl Zygote {
             groups: Arc::clone(&self.groups),
             packages: self.packages.iter().cloned().chain(own).collect(),
             level,
-            used_ms: AtomicU64::new(now_ms),
             _above: Some(Arc::clone(self)),
         };
         zygote.settle(lines.stdout.0, lines.stderr.0)?;

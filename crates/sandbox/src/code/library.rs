@@ -23,8 +23,9 @@ use fractus_stdx::{ErrorChain, Hex};
 use sha2::{Digest as _, Sha256};
 
 use crate::code::unpack::{Archive, publish, sync};
-use crate::code::{CODE_MOUNT, FORMAT, Prepared, bytecode, imports, io_error, no_function};
+use crate::code::{FORMAT, Prepared, bytecode, imports, io_error, no_function};
 use crate::packages::{self, Package, Python, REQUIREMENTS};
+use crate::profile::TASK;
 
 /// The files and packages of all functions on this machine.
 #[derive(Debug)]
@@ -156,7 +157,7 @@ impl Library {
         let mut modules = Vec::new();
         if let Some(python) = python {
             modules = imports::imported(&unpacked.0, archive.files());
-            bytecode::compile(python, &unpacked.0, CODE_MOUNT);
+            bytecode::compile(python, &unpacked.0, TASK);
         }
         sync(&unpacked.0)?;
         publish(&unpacked.0, &self.code().join(&name))?;
