@@ -29,7 +29,19 @@ pub(crate) struct Shared {
     volume_count: AtomicU32,
     bytes: AtomicU64,
     /// Keeps other stores off the directory.
-    _lock: Option<File>,
+    _lock: Option<DirLock>,
+}
+
+/// A lock on a directory. Closing its file is not enough to unlock it: a child that has not yet
+/// become its program has a copy, and a copy keeps the lock.
+#[derive(Debug)]
+pub(crate) struct DirLock(pub(crate) File);
+
+impl Drop for DirLock {
+    fn drop(&mut self) {
+        // If this fails, the last close unlocks it.
+        drop(self.0.unlock());
+    }
 }
 
 impl Shared {
@@ -39,7 +51,7 @@ impl Shared {
         index: Arc<dyn Index>,
         recovered: Recovered,
         published: (u32, u64),
-        lock: Option<File>,
+        lock: Option<DirLock>,
     ) -> Self {
         let Recovered {
             volumes,

@@ -20,7 +20,7 @@ use crate::object::{
 use crate::queue::{Action, Target};
 use crate::read::{Object, Want, find};
 use crate::recover::{DamagedPlace, recover};
-use crate::shared::Shared;
+use crate::shared::{DirLock, Shared};
 use crate::verify::{VerifyReport, verify};
 use crate::write::{ObjectWriter, submit};
 
@@ -94,7 +94,7 @@ impl Store {
         index: Arc<dyn Index>,
         fresh: StoreId,
         config: Config,
-        lock: Option<File>,
+        lock: Option<DirLock>,
     ) -> Result<Self, OpenError> {
         if !config.is_valid() {
             return Err(OpenError::Config {
@@ -256,7 +256,7 @@ fn bucket_draft(kind: Kind, bucket: &BucketName, meta: &[u8]) -> Draft {
 }
 
 /// Keeps a second store off the directory.
-fn lock(dir: &Path) -> Result<File, OpenError> {
+fn lock(dir: &Path) -> Result<DirLock, OpenError> {
     let failed = |source| OpenError::Directory {
         path: dir.to_owned(),
         source,
@@ -265,7 +265,7 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
     options.write(true).create(true).truncate(false);
     let file = options.open(dir.join("lock")).map_err(failed)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(DirLock(file)),
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked {
             path: dir.to_owned(),
         }),

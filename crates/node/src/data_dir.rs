@@ -34,7 +34,15 @@ const OURS: [&str; 5] = [
 pub(crate) struct DataDir {
     path: PathBuf,
     /// Locked; the system unlocks it when the process ends, however it ends.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that has not yet become its program has a copy, and a copy
+        // keeps the lock. If this fails, the last close unlocks it.
+        drop(self.lock.unlock());
+    }
 }
 
 /// `DIR/credentials.json`: made at random on the first start and kept.
@@ -133,7 +141,7 @@ impl DataDir {
         // Listeners change the working directory of nobody, but children might: keep it absolute.
         let path = fs::canonicalize(path).map_err(io_error("resolve", path))?;
         let lock = lock(&path)?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, lock })
     }
 
     /// The directory, absolute.

@@ -85,3 +85,13 @@ fn contents(store: &Store) -> BTreeMap<String, Vec<u8>> {
     let names = listing.objects.iter().map(|object| object.key.as_str());
     names.map(|name| (name.to_owned(), read(name))).collect()
 }
+
+#[test]
+fn a_closed_store_is_unlocked_though_a_child_has_a_copy_of_its_lock() {
+    let dir = tempfile::tempdir().unwrap();
+    let lock = super::lock(dir.path()).unwrap();
+    let _copy = lock.0.try_clone().unwrap();
+    assert!(super::lock(dir.path()).is_err());
+    drop(lock);
+    super::lock(dir.path()).unwrap();
+}

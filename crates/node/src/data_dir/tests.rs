@@ -21,6 +21,8 @@ fn a_directory_has_one_owner_at_a_time() {
             .to_string()
             .contains(&format!("another node (pid {pid}) runs on"))
     );
+    // As a child has it that was forked a moment ago.
+    let _copy = owned.lock.try_clone().unwrap();
     drop(owned);
     DataDir::open(&path).unwrap();
 }
