@@ -7,6 +7,7 @@
 //! Start at [`Manifest`] (what a user writes), then [`Runtime`] and [`Call`] (what runs it), then
 //! [`Pool`] (what bounds it).
 
+mod cron;
 mod kind;
 pub mod limits;
 mod lines;
@@ -16,17 +17,23 @@ mod pool;
 mod request_id;
 mod route;
 mod runtime;
+pub mod trace;
 mod usage;
 
+pub use cron::{Cron, CronError};
 pub use kind::{BOOTSTRAP, RuntimeKind, RuntimeKindError};
 pub use lines::Lines;
-pub use manifest::{Access, Instances, Limits, Manifest, ManifestError, Payload, RouteSpec};
+pub use manifest::{
+    Access, CronTrigger, Instances, Limits, Manifest, ManifestError, ObjectChange, ObjectTrigger,
+    Payload, QueueTrigger, RouteSpec, Triggers,
+};
 pub use name::{FunctionName, NameError};
 pub use pool::{Admission, Pool, Ticket};
 pub use request_id::RequestId;
 pub use route::{RouteTable, RouteTableError};
 pub use runtime::{
-    Body, BodyError, BoxFuture, Call, CallError, CompileError, Description, Host, LoadError,
-    LogStream, Memory, OutboundError, Program, Report, Runtime, Tunnel,
+    Body, BodyError, BoxFuture, Call, CallError, CompileError, Description, EventCall, Host,
+    Identity, LoadError, LogStream, Memory, OutboundError, Program, Report, Runtime, SpeaksHttp,
+    Tunnel,
 };
 pub use usage::{Counters, Outcome, UsageRecord};

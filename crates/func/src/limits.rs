@@ -25,6 +25,14 @@ pub const HANDLER_MAX: usize = 256;
 pub const ROUTES_MAX: usize = 64;
 /// Longest path of a route, in bytes.
 pub const ROUTE_PATH_MAX: usize = 1024;
+/// HTTP methods that a manifest may name.
+pub const METHODS_MAX: usize = 32;
+/// Triggers of one function, all kinds together.
+pub const TRIGGERS_MAX: usize = 64;
+/// Messages that a queue's trigger may put in one call: AWS's largest batch.
+pub const QUEUE_BATCH_MAX: u32 = 10_000;
+/// Longest time that a queue's trigger gathers messages, in seconds: AWS's.
+pub const QUEUE_WINDOW_MAX_S: u32 = 300;
 /// Entries in each list of a function's access rights.
 pub const ACCESS_MAX: usize = 64;
 
@@ -66,9 +74,30 @@ pub const LOG_LINE_MAX: usize = 8 << 10;
 /// Bytes that one call may log.
 pub const LOG_BYTES_MAX: usize = 256 << 10;
 
+/// Longest expression of a schedule, in bytes: that of AWS.
+pub const CRON_MAX: usize = 256;
+
+// Traces.
+
+/// Spans that are kept of one trace.
+pub const SPANS_MAX: usize = 256;
+/// Those of them that are not for what a function makes as it likes.
+pub const SPANS_RESERVED: usize = 32;
+/// Longest text of a span, such as its name, in bytes.
+pub const SPAN_TEXT_MAX: usize = 256;
+/// Attributes of one span.
+pub const SPAN_ATTRIBUTES_MAX: usize = 16;
+/// Longest `tracestate` that is handed on, in bytes: what the W3C wants at least.
+pub const TRACE_STATE_MAX: usize = 512;
+/// Members of a `tracestate`: the W3C's bound.
+pub const TRACE_STATE_MEMBERS_MAX: usize = 32;
+/// Longest member of a `tracestate` that is too long, in bytes: longer ones go first.
+pub const TRACE_STATE_MEMBER_MAX: usize = 128;
+
 const _: () = assert!(TIMEOUT_DEFAULT_MS <= TIMEOUT_MAX_MS);
 const _: () = assert!(MEMORY_DEFAULT_MB <= WASM_MEMORY_MAX_MB);
 const _: () = assert!(WASM_MEMORY_MAX_MB <= MEMORY_MAX_MB);
 const _: () = assert!(TMP_DEFAULT_MB <= TMP_MAX_MB);
 const _: () = assert!(IDLE_DEFAULT_S <= IDLE_MAX_S);
 const _: () = assert!(CONCURRENCY_DEFAULT <= CONCURRENCY_MAX);
+const _: () = assert!(SPANS_RESERVED < SPANS_MAX);

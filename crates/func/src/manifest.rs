@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::limits::{
     ACCESS_MAX, BODY_MAX_MB, CONCURRENCY_DEFAULT, CONCURRENCY_MAX, ENV_MAX, HANDLER_MAX,
-    IDLE_DEFAULT_S, IDLE_MAX_S, MANIFEST_MAX, MEMORY_DEFAULT_MB, MEMORY_MAX_MB, REQUEST_DEFAULT_MB,
-    RESPONSE_DEFAULT_MB, ROUTE_PATH_MAX, ROUTES_MAX, TIMEOUT_DEFAULT_MS, TIMEOUT_MAX_MS,
-    TMP_DEFAULT_MB, TMP_MAX_MB, WASM_MEMORY_MAX_MB,
+    IDLE_DEFAULT_S, IDLE_MAX_S, MANIFEST_MAX, MEMORY_DEFAULT_MB, MEMORY_MAX_MB, METHODS_MAX,
+    QUEUE_BATCH_MAX, QUEUE_WINDOW_MAX_S, REQUEST_DEFAULT_MB, RESPONSE_DEFAULT_MB, ROUTE_PATH_MAX,
+    ROUTES_MAX, TIMEOUT_DEFAULT_MS, TIMEOUT_MAX_MS, TMP_DEFAULT_MB, TMP_MAX_MB, TRIGGERS_MAX,
+    WASM_MEMORY_MAX_MB,
 };
-use crate::{FunctionName, NameError, RuntimeKind};
+use crate::{Cron, FunctionName, NameError, RuntimeKind};
 
 /// A function's manifest, checked. Also the form in which a version's settings travel and are
 /// stored as JSON, so fields are only ever added, with defaults.
@@ -54,6 +56,114 @@ pub struct Manifest {
     /// Where it is reached besides `/run/NAME/` and `NAME.localhost`.
     #[serde(default)]
     pub routes: Vec<RouteSpec>,
+    /// The HTTP methods that it takes, in upper case; others are answered with 405. None for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<String>,
+    /// What calls it besides requests.
+    #[serde(default, skip_serializing_if = "Triggers::is_empty")]
+    pub triggers: Triggers,
+}
+
+/// What calls a function besides requests: each is an event that is kept until it was handled.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Triggers {
+    /// Times of the day.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cron: Vec<CronTrigger>,
+    /// Objects that are stored or deleted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub object: Vec<ObjectTrigger>,
+    /// Messages of queues.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub queue: Vec<QueueTrigger>,
+}
+
+/// Calls a function at the times of a [`Cron`](crate::Cron) expression.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CronTrigger {
+    /// Five fields: minute, hour, day of the month, month, day of the week.
+    pub schedule: String,
+    /// The time zone that they are in, by its IANA name.
+    #[serde(default = "utc")]
+    pub timezone: String,
+    /// The event, JSON. None: AWS's scheduled event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<String>,
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
+}
+
+/// Calls a function for changes of a bucket's objects.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObjectTrigger {
+    /// The bucket.
+    pub bucket: String,
+    /// What keys begin with.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub prefix: String,
+    /// What keys end with.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub suffix: String,
+    /// Which changes.
+    #[serde(default = "created")]
+    pub on: Vec<ObjectChange>,
+}
+
+fn created() -> Vec<ObjectChange> {
+    vec![ObjectChange::Created]
+}
+
+/// A change of an object.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ObjectChange {
+    /// It was stored, be it new or in the place of an older one.
+    Created,
+    /// It was deleted.
+    Removed,
+}
+
+/// Calls a function with the messages of a queue.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QueueTrigger {
+    /// The queue.
+    pub queue: String,
+    /// Messages in one call, at most.
+    #[serde(default = "ten")]
+    pub batch: u32,
+    /// How long messages are gathered for one call, in seconds.
+    #[serde(default)]
+    pub window_s: u32,
+    /// The function names those messages of a call that failed, as `batchItemFailures`.
+    #[serde(default)]
+    pub report_failures: bool,
+}
+
+fn ten() -> u32 {
+    10
+}
+
+impl Triggers {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.cron.is_empty() && self.object.is_empty() && self.queue.is_empty()
+    }
+}
+
+impl ObjectTrigger {
+    /// Whether a change of this object calls.
+    pub fn matches(&self, bucket: &str, key: &str, change: ObjectChange) -> bool {
+        self.bucket == bucket
+            && self.on.contains(&change)
+            && key.starts_with(&self.prefix)
+            && key.ends_with(&self.suffix)
+    }
 }
 
 /// The form in which an HTTP request reaches a handler that takes events, and its answer leaves.
@@ -243,6 +353,19 @@ pub enum ManifestError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// A method that cannot be one.
+    #[error("methods: `{0}` is no HTTP method in upper case")]
+    Method(String),
+    /// A trigger that cannot be one.
+    #[error("triggers.{field}: `{entry}`: {why}")]
+    Trigger {
+        /// Which list.
+        field: &'static str,
+        /// The schedule, bucket or queue.
+        entry: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A route that cannot be one.
     #[error("route `{route}` {why}")]
     Route {
@@ -268,6 +391,8 @@ impl Manifest {
             env: BTreeMap::new(),
             access: Access::default(),
             routes: Vec::new(),
+            methods: Vec::new(),
+            triggers: Triggers::default(),
         }
     }
 
@@ -293,6 +418,8 @@ impl Manifest {
         if self.routes.len() > ROUTES_MAX {
             return Err(out_of_range("routes", 0, ROUTES_MAX, self.routes.len()));
         }
+        check_methods(&self.methods)?;
+        self.triggers.check()?;
         self.routes.iter().try_for_each(RouteSpec::check)
     }
 
@@ -423,6 +550,82 @@ fn check_env(env: &BTreeMap<String, String>) -> Result<(), ManifestError> {
             name.escape_default()
         ))),
         None => Ok(()),
+    }
+}
+
+fn check_methods(methods: &[String]) -> Result<(), ManifestError> {
+    if methods.len() > METHODS_MAX {
+        return Err(out_of_range("methods", 0, METHODS_MAX, methods.len()));
+    }
+    let plain = |method: &&String| {
+        let upper = |b: u8| b.is_ascii_uppercase() || b == b'-';
+        method.is_empty() || method.len() > 32 || !method.bytes().all(upper)
+    };
+    match methods.iter().find(plain) {
+        Some(method) => Err(ManifestError::Method(method.escape_default().to_string())),
+        None => Ok(()),
+    }
+}
+
+impl Triggers {
+    fn check(&self) -> Result<(), ManifestError> {
+        let wrong = |field: &'static str, entry: &str, why: String| ManifestError::Trigger {
+            field,
+            entry: entry
+                .chars()
+                .take(128)
+                .flat_map(char::escape_default)
+                .collect(),
+            why,
+        };
+        let all = self.cron.len() + self.object.len() + self.queue.len();
+        if all > TRIGGERS_MAX {
+            return Err(out_of_range("the number of triggers", 0, TRIGGERS_MAX, all));
+        }
+        for CronTrigger {
+            schedule,
+            timezone,
+            payload,
+        } in &self.cron
+        {
+            if let Err(error) = Cron::parse(schedule, timezone) {
+                return Err(wrong("cron", schedule, error.to_string()));
+            }
+            let is_json = |text: &str| serde_json::from_str::<IgnoredAny>(text).is_ok();
+            if payload.as_deref().is_some_and(|text| !is_json(text)) {
+                return Err(wrong(
+                    "cron",
+                    schedule,
+                    "has a payload that is not JSON".to_owned(),
+                ));
+            }
+        }
+        for trigger in &self.object {
+            if trigger.bucket.is_empty() || trigger.on.is_empty() {
+                let why = "names no bucket, or no change in `on`".to_owned();
+                return Err(wrong("object", &trigger.bucket, why));
+            }
+        }
+        for QueueTrigger {
+            queue,
+            batch,
+            window_s,
+            report_failures: _,
+        } in &self.queue
+        {
+            check_range("triggers.queue.batch", (1, QUEUE_BATCH_MAX), *batch)?;
+            check_range(
+                "triggers.queue.window_s",
+                (0, QUEUE_WINDOW_MAX_S),
+                *window_s,
+            )?;
+            let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+            if queue.is_empty() || queue.len() > 80 || !queue.bytes().all(plain) {
+                let why = "is no queue: a name is 1 to 80 of A-Z, a-z, 0-9, - and _".to_owned();
+                return Err(wrong("queue", queue, why));
+            }
+        }
+        Ok(())
     }
 }
 

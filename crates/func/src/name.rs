@@ -10,17 +10,15 @@ use thiserror::Error;
 
 use crate::limits::NAME_MAX;
 
-/// A function's name: 1 to 64 of `a-z`, `0-9` and `-`, not starting or ending with `-`, so that it
-/// is also a DNS label (`NAME.localhost`). Cheap to clone.
+/// A function's name: 1 to 64 of `A-Z`, `a-z`, `0-9`, `-` and `_`, as AWS Lambda has it. Cheap to
+/// clone.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct FunctionName(Arc<str>);
 
 /// A text that cannot name a function.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
-#[error(
-    "`{name}` cannot name a function: use 1 to 64 of a-z, 0-9 and -, not starting or ending with -"
-)]
+#[error("`{name}` cannot name a function: use 1 to 64 of A-Z, a-z, 0-9, - and _")]
 pub struct NameError {
     name: String,
 }
@@ -30,15 +28,25 @@ impl FunctionName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it can also be a part of a host's name (RFC 1123 §2.1), such as `NAME.localhost`:
+    /// those have one case, no `_`, at most 63 bytes, and no `-` at either end.
+    pub fn is_dns_label(&self) -> bool {
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let name = self.as_str();
+        name.len() < NAME_MAX
+            && name.bytes().all(plain)
+            && !name.starts_with('-')
+            && !name.ends_with('-')
+    }
 }
 
 impl FromStr for FunctionName {
     type Err = NameError;
 
     fn from_str(name: &str) -> Result<Self, NameError> {
-        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        let fits = (1..=NAME_MAX).contains(&name.len());
-        if fits && name.bytes().all(allowed) && !name.starts_with('-') && !name.ends_with('-') {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if (1..=NAME_MAX).contains(&name.len()) && name.bytes().all(allowed) {
             Ok(Self(name.into()))
         } else {
             Err(NameError {
@@ -79,22 +87,23 @@ mod tests {
     use super::FunctionName;
 
     #[test]
-    fn a_name_is_a_dns_label() {
-        for name in ["a", "hello", "resize-2", &"x".repeat(64)] {
+    fn names_are_those_of_aws() {
+        for name in ["a", "hello", "Resize_2", "-a", "a-", &"x".repeat(64)] {
             assert_eq!(name.parse::<FunctionName>().unwrap().as_str(), name);
         }
-        for name in [
-            "",
-            "-a",
-            "a-",
-            "A",
-            "a_b",
-            "a.b",
-            "a/b",
-            "ä",
-            &"x".repeat(65),
-        ] {
+        for name in ["", "a.b", "a/b", "..", "a b", "ä", &"x".repeat(65)] {
             assert!(name.parse::<FunctionName>().is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn some_are_parts_of_a_host() {
+        let label = |name: &str| name.parse::<FunctionName>().unwrap().is_dns_label();
+        for name in ["a", "hello-2", &"x".repeat(63)] {
+            assert!(label(name), "{name}");
+        }
+        for name in ["A", "a_b", "-a", "a-", &"x".repeat(64)] {
+            assert!(!label(name), "{name}");
         }
     }
 }

@@ -31,12 +31,9 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A pool where `limit` calls may run and `waiting_max` may wait.
+    /// A pool where `limit` calls may run and `waiting_max` may wait. With a limit of 0 nobody
+    /// waits either: there is nothing to wait for.
     pub fn new(limit: u32, waiting_max: usize) -> Self {
-        assert!(
-            limit > 0,
-            "a function that may never run cannot be deployed"
-        );
         Self {
             limit,
             running: 0,
@@ -52,7 +49,7 @@ impl Pool {
             self.running += 1;
             return Admission::Start;
         }
-        if self.waiting.len() >= self.waiting_max {
+        if self.limit == 0 || self.waiting.len() >= self.waiting_max {
             return Admission::Refuse;
         }
         let ticket = Ticket(self.next_ticket);
@@ -86,18 +83,19 @@ impl Pool {
         place.is_ok()
     }
 
-    /// Changes how many may run, for a new version of the function. The returned calls, oldest
-    /// first, start now.
+    /// Changes how many may run. The returned calls, oldest first, start now; those that wait
+    /// already when the limit becomes 0 wait on, until they give up.
     pub fn set_limit(&mut self, limit: u32) -> Vec<Ticket> {
-        assert!(
-            limit > 0,
-            "a function that may never run cannot be deployed"
-        );
         self.limit = limit;
         let free = self.limit.saturating_sub(self.running) as usize;
         let admitted: Vec<_> = self.waiting.drain(..free.min(self.waiting.len())).collect();
         self.running += u32::try_from(admitted.len()).expect("at most the limit, which is a u32");
         admitted
+    }
+
+    /// How many calls may run.
+    pub fn limit(&self) -> u32 {
+        self.limit
     }
 
     /// How many calls run.

@@ -69,7 +69,12 @@ pub trait Runtime: fmt::Debug + Send + Sync {
 
     /// Loads what [`Runtime::compile`] returned under the same fingerprint from a file that nobody
     /// else can write, for a function with this manifest.
-    fn load(&self, compiled: &Path, manifest: &Manifest) -> Result<Arc<dyn Program>, LoadError>;
+    fn load(
+        &self,
+        compiled: &Path,
+        manifest: &Manifest,
+        identity: &Identity,
+    ) -> Result<Arc<dyn Program>, LoadError>;
 
     /// Gives up what [`Runtime::compile`] left besides this file, which is removed next. Programs
     /// that were loaded from it keep what they need.
@@ -84,6 +89,28 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     /// Gives up what [`Runtime::compile`] left for all files but these; called once at start, so
     /// that nothing stays behind of compilations that were cut off.
     fn retain(&self, _compiled: &[PathBuf]) {}
+}
+
+/// Who a version of a function is to itself, as AWS Lambda tells its guests.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Identity {
+    /// `$LATEST`, or the number of a published version.
+    pub version: Arc<str>,
+    /// The function's ARN, without a qualifier.
+    pub arn: Arc<str>,
+    /// The region that it runs in.
+    pub region: Arc<str>,
+}
+
+impl Default for Identity {
+    /// That of a function which nobody published, in AWS's first region.
+    fn default() -> Self {
+        Self {
+            version: "$LATEST".into(),
+            arn: "arn:aws:lambda:us-east-1:000000000000:function:function".into(),
+            region: "us-east-1".into(),
+        }
+    }
 }
 
 /// What an artifact was compiled to.
@@ -171,6 +198,10 @@ pub struct Call {
     pub id: RequestId,
     /// The request as the guest shall see it; its URI is absolute.
     pub request: http::Request<Body>,
+    /// If there is one, the request's body is an event in JSON, and the answer's body what the
+    /// handler returned; a handler that knows only HTTP answers with [`SpeaksHttp`] among the
+    /// answer's extensions. Without one, the manifest says how the request reaches the handler.
+    pub event: Option<EventCall>,
     /// The function's side of the node.
     pub host: Arc<dyn Host>,
     /// How long the call waited for an instance, in microseconds.
@@ -178,6 +209,19 @@ pub struct Call {
     /// How long the program took to load for this call, in microseconds; 0 when it was loaded.
     pub load_us: u64,
 }
+
+/// What a call with an event has besides the event.
+#[derive(Clone, Debug)]
+pub struct EventCall {
+    /// The ARN by which the function was called, with the qualifier if there was one.
+    pub arn: Arc<str>,
+    /// The caller's client context: JSON.
+    pub client_context: Option<String>,
+}
+
+/// Marks the answer to an event of a handler that knows only HTTP.
+#[derive(Clone, Copy, Debug)]
+pub struct SpeaksHttp;
 
 /// What became of a call, measured by the runtime.
 #[derive(Clone, Debug)]
@@ -288,6 +332,8 @@ pub struct CallError {
     pub message: String,
     /// The guest's own name for it, such as `ValueError`, where it has one.
     pub kind: Option<String>,
+    /// Where it happened, in the lines of the guest's language.
+    pub stack: Vec<String>,
 }
 
 impl CallError {
@@ -297,6 +343,7 @@ impl CallError {
             outcome,
             message: message.into(),
             kind: None,
+            stack: Vec::new(),
         }
     }
 }

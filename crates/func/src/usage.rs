@@ -129,11 +129,20 @@ pub struct UsageRecord {
     pub outcome: Outcome,
     /// Start and run, rounded up to whole milliseconds, as AWS Lambda bills init and duration.
     pub billed_ms: u64,
+    /// The memory that its instance may have, in MiB: what is paid for.
+    pub memory_mb: u32,
 }
 
 impl UsageRecord {
-    /// The record of a call that has ended.
-    pub fn new(function: FunctionName, version: u64, ended_ms: u64, report: &Report) -> Self {
+    /// The record of a call that has ended, of revision `version` of a function whose instances
+    /// may have `memory_mb` MiB.
+    pub fn new(
+        function: FunctionName,
+        version: u64,
+        memory_mb: u32,
+        ended_ms: u64,
+        report: &Report,
+    ) -> Self {
         let Report {
             id,
             queue_us,
@@ -165,12 +174,20 @@ impl UsageRecord {
             status,
             outcome,
             billed_ms: (load_us + start_us + run_us).div_ceil(1000),
+            memory_mb,
         }
+    }
+
+    /// Billed milliseconds times MiB.
+    pub fn mb_ms(&self) -> u64 {
+        self.billed_ms.saturating_mul(self.memory_mb.into())
     }
 }
 
-/// Exact sums over the calls of one function.
+/// Exact sums over the calls of one function or of one revision of it. Also how they are stored, so
+/// fields are only ever added.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Counters {
     /// Calls that ended, refused ones included.
     pub calls: u64,
@@ -186,6 +203,14 @@ pub struct Counters {
     pub cpu_us: u64,
     /// Sum of response bytes.
     pub response_bytes: u64,
+    /// Sum of request bytes.
+    pub request_bytes: u64,
+    /// Sum of billed milliseconds times MiB: what is paid for.
+    pub mb_ms: u64,
+    /// Sum of microseconds that calls waited for an instance.
+    pub queue_us: u64,
+    /// Sum of microseconds that guests ran.
+    pub run_us: u64,
 }
 
 impl Counters {
@@ -201,5 +226,9 @@ impl Counters {
         self.billed_ms += record.billed_ms;
         self.cpu_us += record.cpu_us;
         self.response_bytes += record.response_bytes;
+        self.request_bytes += record.request_bytes;
+        self.mb_ms += record.mb_ms();
+        self.queue_us += record.queue_us;
+        self.run_us += record.run_us;
     }
 }

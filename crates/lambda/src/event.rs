@@ -2,6 +2,7 @@
 //! are understood, and the raw form, where body and answer are the function's own JSON.
 
 mod answer;
+mod invoke;
 mod prelude;
 mod time;
 mod url;
@@ -10,5 +11,7 @@ mod url;
 mod tests;
 
 pub use answer::{answer_from_json, raw_answer, raw_event};
+pub use invoke::{event_request, http_answer, is_http_event, plain_answer};
 pub use prelude::{StreamPrelude, prelude_head, stream_response};
+pub(crate) use time::civil;
 pub use url::{UrlContext, url_event};

@@ -28,6 +28,8 @@ mod functions;
 mod logs;
 mod objects;
 
+pub(crate) use crate::admin::body::Channel;
+
 /// What the admin API speaks for.
 #[derive(Debug)]
 pub(crate) struct Admin {

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use fractus_func::limits::ARTIFACT_MAX;
-use fractus_func::{CompileError, Description, LoadError, Manifest, Program, Runtime};
+use fractus_func::{CompileError, Description, Identity, LoadError, Manifest, Program, Runtime};
 use fractus_stdx::Hex;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
@@ -244,16 +244,23 @@ impl Artifacts {
         &self,
         artifact: Digest,
         manifest: &Manifest,
+        identity: &Identity,
     ) -> Result<Arc<dyn Program>, LoadError> {
         let form = self.form(artifact);
         let compiled = self.compiled_as(artifact, form);
         match self.runtimes.of(form) {
-            Ok(runtime) => runtime.load(&compiled, manifest),
+            Ok(runtime) => runtime.load(&compiled, manifest, identity),
             Err(why) => Err(LoadError {
                 path: compiled.display().to_string(),
                 reason: why.to_string(),
             }),
         }
+    }
+
+    /// An artifact's bytes. Blocks.
+    pub(crate) fn read(&self, artifact: Digest) -> Result<Vec<u8>, ArtifactError> {
+        let path = self.source(artifact);
+        fs::read(&path).map_err(io_error("read", &path))
     }
 
     /// The size of an artifact, if it is there.

@@ -10,16 +10,20 @@ use fractus_blob::{
 };
 use fractus_edge::Edge;
 use fractus_func::{Description, FunctionName, Manifest, ManifestError, RouteTableError};
+use fractus_lambda::limits::PUBLISHED_MAX;
+use fractus_lambda::model::{Attachments, Settings, Tags};
 use fractus_stdx::ErrorChain;
 use thiserror::Error;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::artifacts::{ArtifactError, Artifacts, Compiled, Digest};
+use crate::api::mappings::Stored;
 use crate::clock::now_ms;
-use crate::functions::{Desk, Function, Functions};
+use crate::events::{Events, ScheduleError, ScheduleSpec, WriteError as EventsWriteError};
+use crate::functions::{Current, Desk, Entry, Function, Functions, Version};
 use crate::limits::FUNCTIONS_MAX;
 use crate::origin::object_path;
-use crate::registry::{Ledger, NewVersion, Registry, RegistryError};
+use crate::registry::{DocumentKind, Ledger, Registered, Registry, RegistryError, Revision};
 use crate::routes::{self, Fixed};
 
 /// What a change needs.
@@ -28,6 +32,7 @@ pub(crate) struct Control {
     functions: Arc<Functions>,
     registry: Registry,
     store: Store,
+    events: Events,
     edge: Edge,
     /// Where the edge listens.
     address: SocketAddr,
@@ -36,15 +41,42 @@ pub(crate) struct Control {
     changing: Mutex<()>,
 }
 
-/// A version that was deployed.
+/// A revision that is to be deployed.
+#[derive(Debug)]
+pub(crate) struct Deploy {
+    pub(crate) manifest: Manifest,
+    pub(crate) artifact: Digest,
+    /// What AWS Lambda's API says of it, if it came that way.
+    pub(crate) settings: Option<Settings>,
+    pub(crate) expected: Expected,
+    /// Tags of a new function.
+    pub(crate) tags: Tags,
+    /// Whether a version of it is published at once.
+    pub(crate) publish: bool,
+}
+
+/// What must be there for a revision to be deployed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Expected {
+    /// Whatever.
+    Anything,
+    /// No function of this name.
+    Nothing,
+    /// The function with this revision as its newest.
+    Revision(u64),
+}
+
+/// A revision that was deployed.
 #[derive(Debug)]
 pub(crate) struct Deployment {
-    pub(crate) function: Arc<Function>,
+    pub(crate) entry: Arc<Entry>,
+    /// The version that was published with it.
+    pub(crate) published: Option<Arc<Function>>,
     pub(crate) compiled: Compiled,
     pub(crate) description: Description,
 }
 
-/// A version that is not deployed; nothing has changed.
+/// A revision that is not deployed; nothing has changed.
 #[derive(Debug, Error)]
 pub enum DeployError {
     /// The manifest breaks a rule.
@@ -62,25 +94,56 @@ pub enum DeployError {
     /// [`FUNCTIONS_MAX`] are deployed.
     #[error("there are {FUNCTIONS_MAX} functions already")]
     TooMany,
+    /// As many versions are published as may be.
+    #[error("there are {PUBLISHED_MAX} published versions already")]
+    TooManyVersions,
+    /// The function is there, and must not be.
+    #[error("the function exists already")]
+    Exists,
+    /// The function is not there, and must be.
+    #[error("the function does not exist")]
+    Missing,
+    /// It is not what it was any more: look again.
+    #[error("the function was changed in the meantime")]
+    Changed,
     /// It could not be written down.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// Its triggers could not be written down.
+    #[error("the function's schedules cannot be set")]
+    Schedule(#[source] ScheduleError),
+    /// Its events could not be.
+    #[error("the function's events cannot be changed")]
+    Events(#[from] EventsWriteError),
+}
+
+/// Something attached to a function that is not changed.
+#[derive(Debug, Error)]
+pub(crate) enum AttachError<E> {
+    /// There is no such function.
+    #[error("the function does not exist")]
+    Missing,
+    /// It may not be.
+    #[error("the change is refused")]
+    Refused(E),
+    /// It could not be written down or served.
+    #[error(transparent)]
+    Failed(#[from] DeployError),
 }
 
 impl Control {
     /// Puts together what changes need. `address` is where the edge listens.
     pub(crate) fn new(
         functions: Arc<Functions>,
-        registry: Registry,
-        store: Store,
-        edge: Edge,
-        address: SocketAddr,
+        (registry, store, events): (Registry, Store, Events),
+        (edge, address): (Edge, SocketAddr),
         fixed: Fixed,
     ) -> Self {
         Self {
             functions,
             registry,
             store,
+            events,
             edge,
             address,
             fixed,
@@ -89,8 +152,18 @@ impl Control {
     }
 
     /// The deployed functions.
-    pub(crate) fn functions(&self) -> &Functions {
+    pub(crate) fn functions(&self) -> &Arc<Functions> {
         &self.functions
+    }
+
+    /// What is done later.
+    pub(crate) fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// What is written down.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     /// The object store, to read.
@@ -122,22 +195,11 @@ impl Control {
             .run(|registry| registry.artifacts(None))
             .await?;
         self.artifacts().retain(&used)?;
-        let mut current = BTreeMap::new();
+        let mut current = Current::new();
+        let mut seen = BTreeSet::new();
         for registered in self.registry.run(Registry::functions).await? {
-            let name = registered.current.manifest.name.clone();
-            match self.artifacts().compile(registered.current.artifact).await {
-                Ok(Compiled { compile_ms: 0, .. }) => {}
-                Ok(done) => tracing::info!(function = %name, ms = done.compile_ms, "compiled anew"),
-                Err(error) => {
-                    tracing::error!(function = %name, error = %ErrorChain(&error), "compile");
-                }
-            }
-            let limit = registered.current.manifest.limits.concurrency;
-            let desk = Arc::new(Desk::new(limit, registered.ledger));
-            let function = self
-                .functions
-                .version(registered.version, registered.current, desk);
-            current.insert(name, function);
+            let entry = self.restored(registered, &mut seen).await;
+            current.insert(entry.latest.name().clone(), Arc::new(entry));
         }
         let artifacts = Arc::clone(self.artifacts());
         // It only fails when the node stops.
@@ -146,8 +208,82 @@ impl Control {
         Ok(())
     }
 
+    /// A function as it is to be served. `seen` are the artifacts that were looked at.
+    async fn restored(&self, registered: Registered, seen: &mut BTreeSet<Digest>) -> Entry {
+        let Registered {
+            number,
+            mut current,
+            mut published,
+            last_published,
+            attachments,
+            ledger,
+        } = registered;
+        let all = published.values_mut().map(|(_, revision)| revision);
+        for revision in all.chain([&mut current]) {
+            if seen.insert(revision.artifact) {
+                self.compile_again(revision).await;
+            }
+            if revision.kind.is_none() {
+                let (artifact, manifest) = (revision.artifact, &revision.manifest);
+                let description = self.artifacts().describe(artifact, manifest);
+                revision.kind = description.ok().map(|description| description.runtime);
+            }
+        }
+        let desk = Arc::new(Desk::new(current.manifest.limits.concurrency, ledger));
+        let version = |number, revision, published| {
+            let version = Version {
+                published,
+                ..Version::latest(number)
+            };
+            self.functions.version(version, revision, Arc::clone(&desk))
+        };
+        let published = published.into_iter().map(|(published, (number, revision))| {
+            (published, version(number, revision, Some(published)))
+        });
+        let entry = Entry {
+            published: published.collect(),
+            latest: version(number, current, None),
+            last_published,
+            attachments: Arc::new(attachments),
+            generation: self.functions.generation(),
+        };
+        self.provision(entry)
+    }
+
+    async fn compile_again(&self, revision: &Revision) {
+        let function = &revision.manifest.name;
+        match self.artifacts().compile(revision.artifact).await {
+            Ok(Compiled { compile_ms: 0, .. }) => {}
+            Ok(done) => tracing::info!(%function, ms = done.compile_ms, "compiled anew"),
+            Err(error) => tracing::error!(%function, error = %ErrorChain(&error), "compile"),
+        }
+    }
+
+    /// The entry with as many instances provisioned of each version as its attachments say.
+    fn provision(&self, mut entry: Entry) -> Entry {
+        let with = |function: &Arc<Function>| {
+            let provisioned = entry.provisioned(&function.identity().version);
+            let version = Version {
+                provisioned,
+                ..function.version()
+            };
+            if version == function.version() {
+                return Arc::clone(function);
+            }
+            let deployed = function.deployed().clone();
+            let desk = Arc::clone(function.desk());
+            self.functions.version(version, deployed, desk)
+        };
+        let latest = with(&entry.latest);
+        let published = entry.published.iter();
+        let published = published.map(|(number, function)| (*number, with(function)));
+        entry.published = published.collect();
+        entry.latest = latest;
+        entry
+    }
+
     /// Makes `current` what is called, here and at the edge.
-    fn serve(&self, current: BTreeMap<FunctionName, Arc<Function>>) -> Result<(), RouteTableError> {
+    fn serve(&self, current: Current) -> Result<(), RouteTableError> {
         let table = routes::table(&self.fixed, &self.functions, &current)?;
         self.functions.replace(current);
         self.edge.set_routes(table);
@@ -177,42 +313,62 @@ impl Control {
         made
     }
 
-    /// Deploys a version: compiles the artifact if need be, writes the version down and serves it.
-    /// Calls in flight end on the version that they began on.
-    pub(crate) async fn deploy(
-        self: &Arc<Self>,
-        manifest: Manifest,
-        artifact: Digest,
-    ) -> Result<Deployment, DeployError> {
+    /// Deploys a revision: compiles the artifact if need be, writes the revision down and serves
+    /// it. Calls in flight end on the revision that they began on.
+    pub(crate) async fn deploy(self: &Arc<Self>, deploy: Deploy) -> Result<Deployment, DeployError> {
+        let manifest = &deploy.manifest;
         manifest.check().map_err(DeployError::Manifest)?;
-        if let Some(route) = routes::reserved(&manifest) {
+        if let Some(route) = routes::reserved(manifest) {
             let host = route.host.as_deref().unwrap_or("");
             return Err(DeployError::Reserved(format!("{host}{}", route.path)));
         }
-        let (compiled, description) = self.compile(&manifest, artifact).await?;
-        let new = NewVersion {
-            manifest,
-            artifact,
+        let (compiled, description) = self.compile(manifest, deploy.artifact).await?;
+        let new = Revision {
+            manifest: manifest.clone(),
+            artifact: deploy.artifact,
             size: compiled.size,
+            kind: Some(description.runtime),
+            settings: deploy.settings.clone(),
             created_ms: now_ms(),
         };
         let control = Arc::clone(self);
-        let function = to_the_end(async move {
+        let made = to_the_end(async move {
             let turn = control.changing.lock().await;
-            control.commit(new, &turn).await
+            control.commit(new, deploy, &turn).await
         });
+        let (entry, published) = made.await?;
         Ok(Deployment {
-            function: function.await?,
+            entry,
+            published,
             compiled,
             description,
         })
     }
 
+    /// Whether a revision may come after what is there.
+    fn check_expected(&self, deploy: &Deploy, before: Option<&Arc<Entry>>) -> Result<(), DeployError> {
+        match (deploy.expected, before) {
+            (Expected::Nothing, Some(_)) => Err(DeployError::Exists),
+            (Expected::Revision(_), None) => Err(DeployError::Missing),
+            (Expected::Revision(number), Some(entry)) if entry.latest.number() != number => {
+                Err(DeployError::Changed)
+            }
+            (_, None) if self.functions.snapshot().len() >= FUNCTIONS_MAX => {
+                Err(DeployError::TooMany)
+            }
+            (_, Some(entry)) if deploy.publish && entry.published.len() >= PUBLISHED_MAX => {
+                Err(DeployError::TooManyVersions)
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn commit(
         &self,
-        new: NewVersion,
+        new: Revision,
+        deploy: Deploy,
         _turn: &MutexGuard<'_, ()>,
-    ) -> Result<Arc<Function>, DeployError> {
+    ) -> Result<(Arc<Entry>, Option<Arc<Function>>), DeployError> {
         let name = new.manifest.name.clone();
         // It may have been removed with another function while this one waited for its turn.
         let artifacts = self.artifacts();
@@ -222,36 +378,200 @@ impl Control {
             let artifact = new.artifact.to_string();
             return Err(ArtifactError::Missing { artifact }.into());
         }
-        let mut current = BTreeMap::clone(&self.functions.snapshot());
-        let before = current.get(&name);
-        if before.is_none() && current.len() >= FUNCTIONS_MAX {
-            return Err(DeployError::TooMany);
-        }
-        let desk = before.map_or_else(
+        let mut current = Current::clone(&self.functions.snapshot());
+        let before = current.get(&name).cloned();
+        self.check_expected(&deploy, before.as_ref())?;
+        let limit = new.manifest.limits.concurrency;
+        let desk = before.as_ref().map_or_else(
+            || Arc::new(Desk::new(limit, Ledger::default())),
+            |entry| Arc::clone(entry.latest.desk()),
+        );
+        let attachments = before.as_ref().map_or_else(
             || {
-                Arc::new(Desk::new(
-                    new.manifest.limits.concurrency,
-                    Ledger::default(),
-                ))
+                Arc::new(Attachments {
+                    tags: deploy.tags,
+                    ..Attachments::default()
+                })
             },
-            |function| Arc::clone(function.desk()),
+            |entry| Arc::clone(&entry.attachments),
         );
         // With any number: only to see whether its routes are free.
-        let trial = self.functions.version(0, new.clone(), Arc::clone(&desk));
-        current.insert(name.clone(), trial);
+        let latest = |number| {
+            let version = Version::latest(number);
+            self.functions.version(version, new.clone(), Arc::clone(&desk))
+        };
+        let mut entry = Entry {
+            latest: latest(0),
+            published: before.as_ref().map_or_else(BTreeMap::new, |b| b.published.clone()),
+            last_published: before.as_ref().map_or(0, |b| b.last_published),
+            attachments: Arc::clone(&attachments),
+            generation: self.functions.generation(),
+        };
+        current.insert(name.clone(), Arc::new(entry.clone()));
         routes::table(&self.fixed, &self.functions, &current)?;
 
-        let (row, of) = (new.clone(), name.clone());
+        let (row, of, publish) = (new.clone(), name.clone(), deploy.publish);
         let written = self.registry.run(move |registry| {
             let held = registry.artifacts(Some(&of))?;
-            Ok((registry.deploy(&row)?, held))
+            let published = publish.then_some(&row);
+            Ok((registry.deploy(&row, Some(&attachments), published)?, held))
         });
-        let (number, held) = written.await?;
-        let function = self.functions.version(number, new, desk);
-        current.insert(name, Arc::clone(&function));
-        self.serve(current)?;
+        let (numbers, held) = written.await?;
+        entry.latest = latest(numbers.revision);
+        if let Some((number, revision)) = numbers.published {
+            self.add_version(&mut entry, (number, revision), new);
+        }
+        let entry = self.enter(current, entry)?;
         self.forget(held).await;
-        Ok(function)
+        self.schedule(&entry).await?;
+        let published = numbers.published.map(|(number, _)| &entry.published[&number]);
+        let published = published.cloned();
+        Ok((entry, published))
+    }
+
+    /// Has a function called at the times that its manifest says.
+    async fn schedule(&self, entry: &Entry) -> Result<(), DeployError> {
+        let triggers = &entry.latest.manifest().triggers;
+        let specs = triggers.cron.iter().enumerate().map(|(at, cron)| ScheduleSpec {
+            name: format!("cron-{at}"),
+            expression: cron.schedule.clone(),
+            timezone: cron.timezone.clone(),
+            qualifier: None,
+            payload: cron.payload.clone().map(Into::into),
+        });
+        let set = self.events.set_schedules(entry.latest.name(), specs.collect());
+        set.await.map_err(DeployError::Schedule)
+    }
+
+    fn add_version(&self, entry: &mut Entry, (number, revision): (u64, u64), row: Revision) {
+        let version = Version {
+            published: Some(number),
+            ..Version::latest(revision)
+        };
+        let desk = Arc::clone(entry.latest.desk());
+        let function = self.functions.version(version, row, desk);
+        entry.published.insert(number, function);
+        entry.last_published = number;
+    }
+
+    /// Serves an entry in the place of the one before.
+    fn enter(&self, mut current: Current, entry: Entry) -> Result<Arc<Entry>, DeployError> {
+        let entry = Arc::new(self.provision(entry));
+        let kept = entry.versions().map(|function| function.number());
+        entry.latest.desk().retain(&kept.collect());
+        current.insert(entry.latest.name().clone(), Arc::clone(&entry));
+        self.serve(current)?;
+        Ok(entry)
+    }
+
+    /// Publishes the newest revision of a function, `check` allowing: it may also name a version
+    /// that is the same already, which then is the answer.
+    pub(crate) async fn publish<E: Send + 'static>(
+        self: &Arc<Self>,
+        name: FunctionName,
+        description: Option<String>,
+        check: impl FnOnce(&Entry) -> Result<(), E> + Send + 'static,
+    ) -> Result<(Arc<Entry>, Arc<Function>), AttachError<E>> {
+        let control = Arc::clone(self);
+        to_the_end(async move {
+            let _turn = control.changing.lock().await;
+            let current = Current::clone(&control.functions.snapshot());
+            let Some(entry) = current.get(&name) else {
+                return Err(AttachError::Missing);
+            };
+            check(entry).map_err(AttachError::Refused)?;
+            let same = |function: &&Arc<Function>| {
+                is_same_code(function.deployed(), entry.latest.deployed())
+            };
+            let last = entry.published.get(&entry.last_published);
+            if let Some(last) = last.filter(same) {
+                return Ok((Arc::clone(entry), Arc::clone(last)));
+            }
+            if entry.published.len() >= PUBLISHED_MAX {
+                return Err(DeployError::TooManyVersions.into());
+            }
+            let mut row = entry.latest.deployed().clone();
+            row.created_ms = now_ms();
+            if let Some(description) = description {
+                row.settings.get_or_insert_default().description = description;
+            }
+            let written = row.clone();
+            let numbers = control.registry.run(move |registry| registry.publish(&written));
+            let numbers = numbers.await.map_err(DeployError::from)?;
+            let mut entry = control.renewed(entry);
+            control.add_version(&mut entry, numbers, row);
+            let entry = control.enter(current, entry)?;
+            let function = Arc::clone(&entry.published[&numbers.0]);
+            Ok((entry, function))
+        })
+        .await
+    }
+
+    /// A copy to be changed, which the edge tells from what it was.
+    fn renewed(&self, entry: &Arc<Entry>) -> Entry {
+        Entry {
+            generation: self.functions.generation(),
+            ..Entry::clone(entry)
+        }
+    }
+
+    /// Changes what is attached to a function.
+    pub(crate) async fn attach<T: Send + 'static, E: Send + 'static>(
+        self: &Arc<Self>,
+        name: FunctionName,
+        change: impl FnOnce(&Entry, &mut Attachments) -> Result<T, E> + Send + 'static,
+    ) -> Result<(Arc<Entry>, T), AttachError<E>> {
+        let control = Arc::clone(self);
+        to_the_end(async move {
+            let _turn = control.changing.lock().await;
+            let current = Current::clone(&control.functions.snapshot());
+            let Some(entry) = current.get(&name) else {
+                return Err(AttachError::Missing);
+            };
+            let mut attachments = Attachments::clone(&entry.attachments);
+            let told = change(entry, &mut attachments).map_err(AttachError::Refused)?;
+            if attachments == *entry.attachments {
+                return Ok((Arc::clone(entry), told));
+            }
+            let mut entry = control.renewed(entry);
+            entry.attachments = Arc::new(attachments);
+            let written = Arc::clone(&entry.attachments);
+            let work = control.registry.run(move |registry| registry.attach(&name, &written));
+            work.await.map_err(DeployError::from)?;
+            Ok((control.enter(current, entry)?, told))
+        })
+        .await
+    }
+
+    /// Removes a published version and what hangs on it; `check` may refuse.
+    pub(crate) async fn unpublish<E: Send + 'static>(
+        self: &Arc<Self>,
+        name: FunctionName,
+        number: u64,
+        check: impl FnOnce(&Entry) -> Result<(), E> + Send + 'static,
+    ) -> Result<(), AttachError<E>> {
+        let control = Arc::clone(self);
+        to_the_end(async move {
+            let _turn = control.changing.lock().await;
+            let current = Current::clone(&control.functions.snapshot());
+            let Some(entry) = current.get(&name) else {
+                return Err(AttachError::Missing);
+            };
+            check(entry).map_err(AttachError::Refused)?;
+            let of = name.clone();
+            let written = control.registry.run(move |registry| {
+                let held = registry.artifacts(Some(&of))?;
+                registry.unpublish(&of, number)?;
+                Ok(held)
+            });
+            let held = written.await.map_err(DeployError::from)?;
+            let mut entry = control.renewed(entry);
+            entry.published.remove(&number);
+            control.enter(current, entry)?;
+            control.forget(held).await;
+            Ok(())
+        })
+        .await
     }
 
     /// Removes a function, its versions and its log; false when there was none.
@@ -265,16 +585,35 @@ impl Control {
                 Ok((registry.remove(&of)?, held))
             });
             let (removed, held) = written.await?;
-            let mut current = BTreeMap::clone(&control.functions.snapshot());
+            let mut current = Current::clone(&control.functions.snapshot());
             current.remove(&name);
             control.serve(current)?;
             control.forget(held).await;
+            control.events.remove_function(&name).await?;
             let logs = control.functions.services().logs.clone();
             // It only fails when the node stops, and then the next start is none the worse.
             drop(tokio::task::spawn_blocking(move || logs.remove(&name)).await);
             Ok(removed)
         })
         .await
+    }
+
+    /// All event source mappings.
+    pub(crate) async fn mappings(&self) -> Result<Vec<Stored>, RegistryError> {
+        let documents = self.registry.run(|registry| registry.documents(DocumentKind::Mapping));
+        let documents = documents.await?;
+        let read = |(_, text): (String, String)| serde_json::from_str(&text).ok();
+        Ok(documents.into_iter().filter_map(read).collect())
+    }
+
+    /// Deletes an artifact if nothing uses it any more.
+    pub(crate) async fn forget_unused(self: &Arc<Self>, artifact: Digest) {
+        let control = Arc::clone(self);
+        to_the_end(async move {
+            let _turn = control.changing.lock().await;
+            control.forget(BTreeSet::from([artifact])).await;
+        })
+        .await;
     }
 
     /// Deletes those artifacts that no version uses any more.
@@ -305,8 +644,8 @@ impl Control {
         if let Err(error) = self.registry.save(&ledgers) {
             tracing::warn!(error = %ErrorChain(&error), "counters are not written down yet");
             let current = self.functions.snapshot();
-            for function in ledgers.keys().filter_map(|name| current.get(name)) {
-                function.desk().mark_changed();
+            for entry in ledgers.keys().filter_map(|name| current.get(name)) {
+                entry.latest.desk().mark_changed();
             }
         }
     }
@@ -381,6 +720,18 @@ impl Control {
         })
         .await
     }
+}
+
+/// Whether two revisions are the same but for what people say of them.
+fn is_same_code(one: &Revision, other: &Revision) -> bool {
+    let settings = |revision: &Revision| {
+        let mut settings = revision.settings.clone().unwrap_or_default();
+        settings.description.clear();
+        settings
+    };
+    one.artifact == other.artifact
+        && one.manifest == other.manifest
+        && settings(one) == settings(other)
 }
 
 /// Runs a change to its end, also when whoever awaits it goes away.

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use fractus_lambda::sigv4;
 use fractus_stdx::Hex;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -56,6 +57,16 @@ pub struct Credentials {
     pub admin_token: String,
     /// The region that AWS clients must name.
     pub region: String,
+}
+
+impl Credentials {
+    /// What AWS clients sign with.
+    pub(crate) fn keys(&self) -> sigv4::Credentials {
+        sigv4::Credentials {
+            access_key_id: self.access_key_id.clone(),
+            secret_access_key: self.secret_access_key.clone(),
+        }
+    }
 }
 
 /// `DIR/node.json`: there while a node runs.

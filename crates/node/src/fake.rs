@@ -7,10 +7,7 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use fractus_func::{
-    Body, BoxFuture, Call, CallError, CompileError, Description, Host, LoadError, Manifest,
-    Outcome, Program, Report, Runtime, RuntimeKind,
-};
+use fractus_func::{Body, BoxFuture, Call, CallError, CompileError, Description, Host, Identity, LoadError, Manifest, Outcome, Program, Report, Runtime, RuntimeKind};
 use http_body_util::{BodyExt, Empty};
 use tokio::sync::Semaphore;
 
@@ -121,7 +118,12 @@ impl Runtime for FakeRuntime {
         *self.shared.retained.lock().expect("no panic before") = Some(compiled.to_owned());
     }
 
-    fn load(&self, compiled: &Path, _manifest: &Manifest) -> Result<Arc<dyn Program>, LoadError> {
+    fn load(
+        &self,
+        compiled: &Path,
+        _manifest: &Manifest,
+        _identity: &Identity,
+    ) -> Result<Arc<dyn Program>, LoadError> {
         self.shared.load_attempts.fetch_add(1, Ordering::SeqCst);
         if fs::read(compiled).map_or(true, |bytes| bytes == Self::TORN) {
             return Err(LoadError {

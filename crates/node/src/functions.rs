@@ -11,7 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
-use fractus_func::{Body, Call, CallError, FunctionName, Outcome, Program, RequestId};
+use fractus_func::{
+    Body, Call, CallError, EventCall, FunctionName, Outcome, Program, RequestId,
+};
+use fractus_lambda::sigv4::SigningKeys;
 use http::header::CONTENT_LENGTH;
 
 use crate::artifacts::Artifacts;
@@ -20,17 +23,20 @@ use crate::functions::visit::{Seat, Visit};
 use crate::limits::{PROGRAM_IDLE_MS, PROGRAM_RETIRED_MS, PROGRAMS_LOADED_MAX};
 use crate::logs::Logs;
 use crate::outbound::Outbound;
-use crate::registry::{Ledger, NewVersion};
+use crate::registry::{Ledger, Revision};
 use crate::usage::Usage;
 
 mod budget;
 mod desk;
+mod entry;
 mod function;
 mod visit;
 
 pub(crate) use crate::functions::budget::Budget;
 pub(crate) use crate::functions::desk::{Desk, LastError};
-pub(crate) use crate::functions::function::Function;
+pub(crate) use crate::functions::entry::Entry;
+pub(crate) use crate::functions::function::{Function, Version};
+pub(crate) use crate::functions::visit::Tail;
 #[cfg(test)]
 pub(crate) use crate::functions::visit::refusal;
 
@@ -47,13 +53,29 @@ pub(crate) struct Services {
     pub(crate) usage: Usage,
     /// Bounds all guests together.
     pub(crate) budget: Arc<Budget>,
+    /// The region that ARNs name.
+    pub(crate) region: Arc<str>,
+    /// What requests are signed with.
+    pub(crate) keys: Arc<SigningKeys>,
 }
+
+/// What a call has besides its request.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    /// It is an invocation with an event: see [`fractus_func::Call::event`].
+    pub(crate) event: Option<EventCall>,
+    /// Keeps the end of what it logs.
+    pub(crate) tail: Option<Arc<Tail>>,
+}
+
+/// What is deployed, by name.
+pub(crate) type Current = BTreeMap<FunctionName, Arc<Entry>>;
 
 /// The deployed functions. Calls never come by here to find theirs: the edge's routes hold it.
 #[derive(Debug)]
 pub(crate) struct Functions {
     services: Arc<Services>,
-    current: Mutex<Arc<BTreeMap<FunctionName, Arc<Function>>>>,
+    current: Mutex<Arc<Current>>,
     /// Versions that were current. Connections that rest hold them with the routes that they know,
     /// and their programs, with waiting instances, must not live as long as those.
     retired: Mutex<Vec<Weak<Function>>>,
@@ -71,18 +93,19 @@ impl Functions {
         }
     }
 
-    /// Version `number` of a function, whose calls arrive at `desk`. Nobody calls it until
+    /// A revision of a function, whose calls arrive at `desk`. Nobody calls it until
     /// [`Functions::replace`] makes it current.
     pub(crate) fn version(
         &self,
-        number: u64,
-        deployed: NewVersion,
+        version: Version,
+        deployed: Revision,
         desk: Arc<Desk>,
     ) -> Arc<Function> {
-        Arc::new(Function::new(number, self.generation(), deployed, desk))
+        let region = &self.services.region;
+        Arc::new(Function::new(version, region, deployed, desk))
     }
 
-    /// A number that no other origin of the edge has, be it a function's version or not: what the
+    /// A number that no other origin of the edge has, be it a function or not: what the
     /// edge keeps of one never answers for another.
     pub(crate) fn generation(&self) -> u64 {
         self.generations.fetch_add(1, Ordering::Relaxed)
@@ -94,12 +117,12 @@ impl Functions {
     }
 
     /// The current versions as they are now.
-    pub(crate) fn snapshot(&self) -> Arc<BTreeMap<FunctionName, Arc<Function>>> {
+    pub(crate) fn snapshot(&self) -> Arc<Current> {
         Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The current version of one function.
-    pub(crate) fn get(&self, name: &str) -> Option<Arc<Function>> {
+    /// One function.
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<Entry>> {
         self.snapshot().get(name).cloned()
     }
 
@@ -107,9 +130,9 @@ impl Functions {
     /// tried again when it is called.
     pub(crate) fn load_provisioned(&self) {
         let snapshot = self.snapshot();
-        let missing = snapshot
-            .values()
-            .filter(|function| function.is_provisioned() && function.loaded().is_none());
+        let all = snapshot.values().flat_map(|entry| entry.versions());
+        let missing =
+            all.filter(|function| function.is_provisioned() && function.loaded().is_none());
         for function in missing {
             let (function, services) = (Arc::clone(function), Arc::clone(&self.services));
             // The log says it when it fails.
@@ -119,21 +142,23 @@ impl Functions {
 
     /// Replaces all current versions. Calls on versions that are gone end on them; a function's
     /// new limit of concurrent calls holds from now on.
-    pub(crate) fn replace(&self, functions: BTreeMap<FunctionName, Arc<Function>>) {
-        for function in functions.values() {
-            function
-                .desk()
-                .set_limit(function.manifest().limits.concurrency);
-        }
-        let stays = |old: &Arc<Function>| {
-            let new = functions.get(old.name());
-            new.is_some_and(|new| Arc::ptr_eq(new, old))
-        };
+    pub(crate) fn replace(&self, functions: Current) {
         let before = self.snapshot();
-        let gone = before
-            .values()
-            .filter(|old| !stays(old))
-            .map(Arc::downgrade);
+        let mut gone = Vec::new();
+        for (name, old) in before.iter() {
+            let new = functions.get(name);
+            if new.is_some_and(|new| Arc::ptr_eq(new, old)) {
+                continue;
+            }
+            let stays = |one: &&Arc<Function>| new.is_some_and(|new| new.holds(one));
+            let versions = old.versions().filter(|one| !stays(one));
+            gone.extend(versions.map(Arc::downgrade));
+        }
+        for (name, new) in &functions {
+            if !before.get(name).is_some_and(|old| Arc::ptr_eq(new, old)) {
+                new.latest.desk().set_limit(new.concurrency());
+            }
+        }
         self.retired
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -148,8 +173,12 @@ impl Functions {
         function: &Arc<Function>,
         request: http::Request<Body>,
         id: RequestId,
+        asked: Asked,
     ) -> Result<http::Response<Body>, CallError> {
-        let visit = Arc::new(Visit::arrive(&self.services, function, id));
+        let Asked { event, tail } = asked;
+        let is_invoked = event.is_some();
+        let visit = Visit::arrive(&self.services, function, id, (is_invoked, tail));
+        let visit = Arc::new(visit);
         let limit = function.manifest().limits.request_bytes();
         if content_length(&request).is_some_and(|length| length > limit) {
             let message = format!("the request's body is larger than the {limit} bytes allowed");
@@ -174,6 +203,7 @@ impl Functions {
         let call = Call {
             id,
             request,
+            event,
             host: visit,
             queue_us,
             load_us,
@@ -196,7 +226,8 @@ impl Functions {
 
     /// Drops programs that were not called for long. `now_ms` is the wall clock's.
     pub(crate) fn evict_idle(&self, now_ms: u64) {
-        for function in self.snapshot().values() {
+        let snapshot = self.snapshot();
+        for function in snapshot.values().flat_map(|entry| entry.versions()) {
             let idle_ms = now_ms.saturating_sub(function.called_ms());
             if function.is_provisioned() {
                 continue;
@@ -230,6 +261,7 @@ impl Functions {
         let snapshot = self.snapshot();
         let mut loaded: Vec<_> = snapshot
             .values()
+            .flat_map(|entry| entry.versions())
             .filter(|f| f.loaded().is_some() && !f.is_provisioned())
             .collect();
         let surplus = loaded.len().saturating_sub(PROGRAMS_LOADED_MAX);
@@ -242,8 +274,8 @@ impl Functions {
     /// The ledgers that changed since they were last asked for.
     pub(crate) fn changed_ledgers(&self) -> BTreeMap<FunctionName, Ledger> {
         let snapshot = self.snapshot();
-        let changed = snapshot.iter().filter_map(|(name, function)| {
-            let ledger = function.desk().changed_ledger()?;
+        let changed = snapshot.iter().filter_map(|(name, entry)| {
+            let ledger = entry.latest.desk().changed_ledger()?;
             Some((name.clone(), ledger))
         });
         changed.collect()

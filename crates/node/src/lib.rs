@@ -25,13 +25,21 @@ mod control;
 mod data_dir;
 mod descriptors;
 mod durable;
+mod events;
 #[cfg(test)]
 mod fake;
 mod functions;
+mod invocation;
+mod invoker;
 pub mod limits;
 mod listener;
 mod logs;
 mod node;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the node does not call it yet")
+)]
+mod openlambda;
 mod origin;
 mod outbound;
 mod registry;

@@ -8,6 +8,8 @@ pub const UPSTREAMS_MAX: usize = 256;
 /// Longest time that a shutdown may be told to wait for work in flight, in seconds.
 pub const DRAIN_MAX_S: u64 = 900;
 
+/// The account that ARNs name: a node has one.
+pub const ACCOUNT: &str = "000000000000";
 /// Deployed functions.
 pub const FUNCTIONS_MAX: usize = 10_000;
 /// Versions of a function that the registry keeps; older ones are forgotten.
@@ -42,6 +44,23 @@ pub const LOG_FILES_OPEN_MAX: usize = 64;
 pub const LOG_PAGE_MAX: usize = 10_000;
 /// Log lines that a slow follower may fall behind before it reads them from the file.
 pub const LOG_FOLLOW_LAG: usize = 1_024;
+
+/// Body of a request of AWS Lambda's API that brings code: 50 MiB in base64, and what is around it.
+pub const API_CODE_BODY_MAX: usize = 70 << 20;
+/// A URL of code is good for so long, in seconds: AWS Lambda's ten minutes.
+pub const CODE_URL_S: u64 = 600;
+/// Body of any other request of AWS's APIs that is no invocation.
+pub const API_BODY_MAX: usize = 1 << 20;
+/// Bodies of requests on the api listener that are in memory at once.
+pub const API_BODIES_MAX: usize = 512 << 20;
+/// A request's body on the api listener arrives within this time.
+pub const API_STALL_MS: u64 = 300_000;
+/// A change of a function is tried again so often, when another one comes in between.
+pub const API_CHANGE_TRIES: usize = 16;
+/// An answer with the end of a call's log waits for the log's last line so long.
+pub const LOG_TAIL_WAIT_MS: u64 = 1_000;
+/// Bytes of code that clients are told they may store in all: AWS Lambda's. The disk is the limit.
+pub const CODE_TOTAL_TOLD: u64 = 75 << 30;
 
 /// Connections at once of each of the api and admin listeners. Beyond, whichever has been without a
 /// request for longest is closed for the next one.
@@ -97,3 +116,71 @@ pub const OUTBOUND_LOOKUPS_MAX: usize = 64;
 /// Open files that the edge's clients never get: for volumes, logs, the registry, outgoing and
 /// admin connections. Where fewer than twice as many are allowed, half of what is.
 pub const DESCRIPTORS_RESERVED: usize = 4096;
+
+// Events, schedules and queues.
+
+/// Events that are not done, letters that are not delivered, and messages in queues.
+pub const EVENTS_MAX: u64 = 1_000_000;
+/// Bytes of all of them together.
+pub const EVENT_BYTES_MAX: u64 = 4 << 30;
+/// Bytes of events that are kept in memory; others are read from the database when they are due.
+pub const EVENT_CACHE_BYTES_MAX: u64 = 64 << 20;
+/// Largest payload of an event; AWS Lambda's for asynchronous invocations. Callers check it.
+pub const EVENT_PAYLOAD_MAX: usize = 1 << 20;
+/// Largest answer of a function that is put into the record of its invocation.
+pub const EVENT_RESPONSE_MAX: usize = 1 << 20;
+/// Longest message of an error that is put into the attributes of a dead letter.
+pub const EVENT_MESSAGE_MAX: usize = 1 << 10;
+/// Further attempts after a function failed, as AWS Lambda has it.
+pub const EVENT_RETRIES_MAX: u32 = 2;
+/// Events are given up after this time unless a function says less; AWS Lambda's maximum.
+pub const EVENT_AGE_MAX_MS: u64 = 6 * 3_600 * 1_000;
+/// Events that run at once.
+pub const EVENTS_IN_FLIGHT_MAX: u32 = 256;
+/// Events of one function that run at once.
+pub const EVENTS_PER_FUNCTION_MAX: u32 = 64;
+/// Letters that are on their way at once.
+pub const DELIVERIES_MAX: u32 = 64;
+/// Those of one destination.
+pub const DELIVERIES_PER_DESTINATION_MAX: u32 = 16;
+/// A letter that its destination did not take so often is dropped.
+pub const DELIVER_TRIES_MAX: u32 = 10;
+/// Outcomes that are not written yet; while there are so many no event is started.
+pub const EVENTS_UNSETTLED_MAX: usize = 16_384;
+/// Changes that wait for the writer and somebody for their answer.
+pub const EVENT_WRITES_MAX: usize = 16_384;
+/// Bytes of all of them.
+pub const EVENT_WRITE_BYTES_MAX: usize = 256 << 20;
+/// Changes in one transaction.
+pub const EVENT_BATCH_MAX: usize = 4_096;
+/// Outcomes that nobody waits for are written within this time.
+pub const EVENT_LINGER_MS: u64 = 10;
+/// Longest time that a transaction waits for clients whose last events have just been answered.
+pub const EVENT_GATHER_US: u64 = 1_000;
+/// Outcomes that could not be written, since the disk is full, are tried again after this time.
+pub const EVENT_REWRITE_MS: u64 = 250;
+/// How often the wall clock is looked at, should it have been set.
+pub const EVENT_CLOCK_MS: u64 = 1_000;
+/// The log of the database is written back when it has so many pages of 4 KiB.
+pub const EVENT_LOG_PAGES: u64 = 2_000;
+/// Schedules of all functions.
+pub const SCHEDULES_MAX: usize = 20_000;
+/// Missed fires of a schedule that are counted at once; beyond, the count is a lower bound.
+pub const MISSED_COUNTED_MAX: u64 = 10_000;
+
+// Archives of OpenLambda.
+
+/// An entry of a tar file that tells the name and attributes of the next.
+pub const TAR_EXTENSION_MAX: u64 = 64 << 10;
+/// Queues of messages.
+pub const QUEUES_MAX: usize = 1_000;
+/// Longest name of a queue; SQS's.
+pub const QUEUE_NAME_MAX: usize = 80;
+/// Batches of messages that functions work at, at once.
+pub const QUEUE_BATCHES_MAX: u32 = 64;
+/// Bytes of the messages in one batch, unless a single one is larger.
+pub const QUEUE_BATCH_BYTES_MAX: u64 = 4 << 20;
+/// How often messages are looked for that are too old.
+pub const QUEUE_SWEEP_MS: u64 = 60_000;
+/// Those of one queue that are dropped at once.
+pub const QUEUE_EXPIRED_MAX: u32 = 10_000;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use fractus_blob::Store;
 use fractus_edge::{Edge, EdgeConfig, ServeError, Serving};
 use fractus_func::{Memory, Runtime};
+use fractus_lambda::sigv4::SigningKeys;
 use fractus_sandbox::{SandboxConfig, SandboxRuntime};
 use fractus_stdx::{ErrorChain, Hex};
 use fractus_wasm::{WasmConfig, WasmRuntime};
@@ -17,15 +18,17 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::admin::{self, Admin};
-use crate::api;
+use crate::api::{self, Api};
 use crate::artifacts::{ArtifactError, Artifacts};
 use crate::clock::now_ms;
 use crate::config::Config;
 use crate::control::{Control, DeployError};
 use crate::data_dir::{Addresses, Credentials, DataDir, DataDirError};
 use crate::descriptors;
+use crate::events::{Clock, Events, EventsConfig, OpenError};
 use crate::functions::{Budget, Functions, Services};
-use crate::limits::{CONTROL_GRACE_MS, CONTROL_THREADS, SETTLE_MS, SWEEP_MS};
+use crate::invoker::FunctionInvoker;
+use crate::limits::{ACCOUNT, CONTROL_GRACE_MS, CONTROL_THREADS, SETTLE_MS, SWEEP_MS};
 use crate::listener::{self, Listener, Served};
 use crate::logs::Logs;
 use crate::outbound::{Outbound, OutboundConfig};
@@ -81,6 +84,9 @@ pub enum StartError {
     /// The registry did not open.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// The database of events did not open.
+    #[error("the events cannot be opened")]
+    Events(#[source] OpenError),
     /// The runtime of functions did not start.
     #[error("functions cannot be run on this machine")]
     Runtime(#[source] fractus_wasm::StartError),
@@ -115,7 +121,7 @@ impl Node {
             .build()
             .map_err(StartError::Threads)?;
         let drain = config.drain;
-        let control = assemble(config, &data, listeners.addresses.edge, &runtime)?;
+        let control = assemble(config, &data, listeners.addresses.edge, &runtime, &credentials)?;
         runtime
             .block_on(control.restore())
             .map_err(StartError::Restore)?;
@@ -150,7 +156,8 @@ impl Node {
             .serve(listeners.edge)
             .map_err(StartError::Serve)?;
         let handle = runtime.handle();
-        let api = listener::serve(handle, listeners.api, api::router());
+        let aws = Api::new(Arc::clone(&control), credentials.keys(), listeners.addresses.edge);
+        let api = listener::serve(handle, listeners.api, api::router(aws));
         let api = api.map_err(StartError::Threads)?;
         let service = Arc::new(Admin {
             control,
@@ -168,6 +175,11 @@ impl Node {
             data.withdraw()?;
             Err(StartError::Threads(error))
         })?;
+        {
+            let _context = runtime.enter();
+            let invoker = FunctionInvoker::new(&service.control);
+            service.control.events().start(Arc::new(invoker));
+        }
         runtime.spawn(maintain(Arc::clone(&service.control)));
         Ok(Self {
             edge,
@@ -213,6 +225,7 @@ impl Node {
             if cut > 0 {
                 tracing::warn!(cut, "connections were cut at the end of the drain time");
             }
+            service.control.events().stop(drain.saturating_sub(begin.elapsed())).await;
             let left = drain.saturating_sub(begin.elapsed());
             let grace = left.max(Duration::from_millis(CONTROL_GRACE_MS));
             tokio::join!(api.shutdown(grace), admin.shutdown(grace));
@@ -267,6 +280,7 @@ fn assemble(
     data: &DataDir,
     edge_address: SocketAddr,
     runtime: &tokio::runtime::Runtime,
+    credentials: &Credentials,
 ) -> Result<Arc<Control>, StartError> {
     // What is made here may start tasks of its own.
     let _context = runtime.enter();
@@ -290,6 +304,8 @@ fn assemble(
         logs: Logs::open(data.folder("logs")?).map_err(StartError::Threads)?,
         usage: Usage::default(),
         budget,
+        region: credentials.region.as_str().into(),
+        keys: Arc::new(SigningKeys::new([credentials.keys()])),
     }));
     let defaults = EdgeConfig::default();
     let edge = Edge::new(EdgeConfig {
@@ -299,14 +315,15 @@ fn assemble(
         ..defaults
     });
     let fixed = Fixed::new(&functions, &store, &outbound, config.upstreams);
-    Ok(Arc::new(Control::new(
-        functions,
-        registry,
-        store,
-        edge,
-        edge_address,
-        fixed,
-    )))
+    let events = EventsConfig {
+        account: ACCOUNT.to_owned(),
+        region: credentials.region.clone(),
+        ..EventsConfig::default()
+    };
+    let path = data.path().join("events.db");
+    let events = Events::open(&path, events, Clock::wall()).map_err(StartError::Events)?;
+    let kept = (registry, store, events);
+    Ok(Arc::new(Control::new(functions, kept, (edge, edge_address), fixed)))
 }
 
 /// The runtime of native functions, or why this machine has none: the node does without.

@@ -14,7 +14,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 
 pub(crate) use self::bucket::{BucketOrigin, object_path};
-pub(crate) use self::function::FunctionOrigin;
+pub(crate) use self::function::{FunctionOrigin, chance};
 pub(crate) use self::object::{
     CACHE_CONTROL_META, ObjectRequest, decode_key, object_response, split_object_path,
 };

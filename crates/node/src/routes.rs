@@ -1,6 +1,5 @@
 //! The edge's routes: what leads to which function, bucket or upstream.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -9,7 +8,7 @@ use fractus_edge::Origin;
 use fractus_func::{FunctionName, Manifest, RouteSpec, RouteTable, RouteTableError};
 
 use crate::config::Upstream;
-use crate::functions::{Function, Functions};
+use crate::functions::{Current, Functions};
 use crate::origin::{BucketOrigin, FunctionOrigin, UpstreamOrigin};
 use crate::outbound::Outbound;
 
@@ -49,13 +48,22 @@ fn route(host: Option<String>, path: String) -> RouteSpec {
     RouteSpec { host, path }
 }
 
-/// The routes that every function has.
-fn own_routes(name: &FunctionName) -> [RouteSpec; 3] {
-    [
+/// The routes that every function has: below `/run/NAME`, and by a host of its own if its name can
+/// be part of one.
+fn own_routes(name: &FunctionName) -> Vec<RouteSpec> {
+    let mut routes = vec![
         route(None, format!("/run/{name}")),
         route(None, format!("/run/{name}/")),
-        route(Some(format!("{name}.localhost")), "/".to_owned()),
-    ]
+    ];
+    if name.is_dns_label() {
+        routes.push(route(Some(format!("{name}.localhost")), "/".to_owned()));
+    }
+    routes
+}
+
+/// The host of a function's URL.
+pub(crate) fn url_host(id: &str, region: &str) -> String {
+    format!("{id}.lambda-url.{region}.localhost")
 }
 
 /// A route of the manifest that belongs to something else, if there is one.
@@ -74,7 +82,7 @@ pub(crate) fn reserved(manifest: &Manifest) -> Option<&RouteSpec> {
 pub(crate) fn table(
     fixed: &Fixed,
     functions: &Arc<Functions>,
-    current: &BTreeMap<FunctionName, Arc<Function>>,
+    current: &Current,
 ) -> Result<Table, RouteTableError> {
     let mut table = Table::default();
     let buckets = route(None, "/b/".to_owned());
@@ -82,13 +90,21 @@ pub(crate) fn table(
     for (route, origin) in &fixed.upstreams {
         table.insert(route, Arc::clone(origin))?;
     }
-    for (name, function) in current {
-        let origin: Arc<dyn Origin> = Arc::new(FunctionOrigin::new(
-            Arc::clone(functions),
-            Arc::clone(function),
-        ));
-        for route in own_routes(name).iter().chain(&function.manifest().routes) {
-            table.insert(route, Arc::clone(&origin))?;
+    let region = &functions.services().region;
+    for (name, entry) in current {
+        let origin = |qualifier: Option<&str>| -> Arc<dyn Origin> {
+            Arc::new(FunctionOrigin::new(functions, entry, qualifier))
+        };
+        let own = origin(None);
+        let routes = &entry.latest.manifest().routes;
+        for route in own_routes(name).iter().chain(routes) {
+            table.insert(route, Arc::clone(&own))?;
+        }
+        for (qualifier, qualified) in &entry.attachments.qualified {
+            if let Some(url) = &qualified.url {
+                let host = route(Some(url_host(&url.id, region)), "/".to_owned());
+                table.insert(&host, origin(Some(qualifier)))?;
+            }
         }
     }
     Ok(table)
@@ -96,12 +112,12 @@ pub(crate) fn table(
 
 /// Where a function is reached when the edge listens on `edge`.
 pub(crate) fn urls(manifest: &Manifest, edge: SocketAddr) -> Vec<String> {
-    let [_, run, host] = own_routes(&manifest.name);
+    let own = own_routes(&manifest.name);
     let url = |route: &RouteSpec| match &route.host {
         Some(host) => format!("http://{host}:{}{}", edge.port(), route.path),
         None => format!("http://{edge}{}", route.path),
     };
-    [run, host]
+    own[1..]
         .iter()
         .chain(&manifest.routes)
         .map(url)

@@ -7,10 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use fractus_func::{
-    Body, BoxFuture, Call, FunctionName, Host, Limits, LogStream, Manifest, Memory, OutboundError,
-    Program, Report, RequestId, Runtime, Tunnel,
-};
+use fractus_func::{Body, BoxFuture, Call, FunctionName, Host, Identity, Limits, LogStream, Manifest, Memory, OutboundError, Program, Report, RequestId, Runtime, Tunnel};
 use fractus_sandbox::{SandboxConfig, SandboxRuntime};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -76,6 +73,7 @@ async fn call(
     let answer = program.call(Call {
         id: RequestId::from_random(id),
         request,
+        event: None,
         host: Arc::clone(host) as Arc<dyn Host>,
         queue_us: 0,
         load_us: 0,
@@ -111,7 +109,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for number in 0..functions {
         let compiled = folder.path().join(format!("{number}.compiled"));
         std::fs::write(&compiled, runtime.compile(&function(number)?)?)?;
-        programs.push(runtime.load(&compiled, &Manifest::named("cold".parse()?))?);
+        programs.push(runtime.load(&compiled, &Manifest::named("cold".parse()?), &Identity::default())?);
     }
     let host = Arc::new(Quiet("cold".parse()?, Limits::default(), Mutex::default()));
     std::thread::sleep(Duration::from_secs(1));

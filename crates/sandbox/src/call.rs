@@ -36,6 +36,7 @@ pub(crate) async fn answer(
     let Call {
         id,
         request,
+        event,
         host,
         queue_us,
         load_us,
@@ -58,6 +59,7 @@ pub(crate) async fn answer(
     let mut work = Work {
         function: &own,
         head: &head,
+        event: event.as_ref(),
         deadline: Instant::now() + timeout,
         deadline_ms: now_ms()
             .saturating_add(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),

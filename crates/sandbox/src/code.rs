@@ -24,6 +24,9 @@ pub(crate) use unpack::{publish, sync};
 use crate::limits::PREPARED_MAX;
 use crate::packages::Package;
 
+/// The folder of an archive in which the files of layers lie; sandboxes show it as `/opt`.
+pub const OPT: &str = ".opt";
+
 /// Version of the form of [`Prepared`].
 const FORMAT: u32 = 1;
 

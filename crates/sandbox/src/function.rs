@@ -8,10 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use fractus_func::{
-    Body, BoxFuture, Call, CallError, Host, Limits, LogStream, Manifest, Outcome, Program,
-    RuntimeKind,
-};
+use fractus_func::{Body, BoxFuture, Call, CallError, Host, Identity, Limits, LogStream, Manifest, Outcome, Program, RuntimeKind};
 use fractus_lambda::{ApiLimits, ErrorShape, runtime_api};
 use fractus_stdx::ErrorChain;
 use tokio::net::TcpListener;
@@ -19,7 +16,7 @@ use tokio::runtime::Handle;
 
 use crate::call;
 use crate::cgroup::Bounds;
-use crate::code::Lease;
+use crate::code::{Lease, OPT};
 use crate::egress::{self, Egress};
 use crate::fleet::Fleet;
 use crate::frame::{Begin, Ready, from, put, to};
@@ -46,9 +43,11 @@ pub(crate) struct Function {
     pub(crate) number: u64,
     pub(crate) kind: RuntimeKind,
     pub(crate) manifest: Manifest,
-    pub(crate) arn: Arc<str>,
+    pub(crate) identity: Identity,
     lease: Lease,
     packages: Vec<Package>,
+    /// Variables that lead to the files of its layers.
+    layers: Vec<(String, String)>,
     /// Makes a process this function's; None if its environment is too large for a plan.
     plan: Option<Vec<u8>>,
     /// What memory an instance needs, as measured so far, in bytes.
@@ -102,18 +101,18 @@ impl Function {
         fleet: &Arc<Fleet>,
         kind: RuntimeKind,
         manifest: &Manifest,
-        lease: Lease,
-        packages: Vec<Package>,
+        identity: &Identity,
+        (lease, packages, layers): (Lease, Vec<Package>, Vec<(String, String)>),
     ) -> Self {
-        let name = &manifest.name;
         let mut function = Self {
             machine: Arc::clone(fleet.machine()),
             number: fleet.number(),
             fleet: Arc::clone(fleet),
             kind,
-            arn: format!("arn:aws:lambda:us-east-1:000000000000:function:{name}").into(),
+            identity: identity.clone(),
             lease,
             packages,
+            layers,
             needs: AtomicUsize::new(MEMORY_GUESS.min(manifest.limits.memory_bytes())),
             grown: AtomicBool::new(false),
             alive: Arc::default(),
@@ -315,10 +314,10 @@ impl Function {
             env: env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect(),
             paths: &paths,
             name,
-            version: VERSION,
+            version: &self.identity.version,
             memory_mb: self.manifest.limits.memory_mb,
             log_group: &format!("/aws/lambda/{name}"),
-            log_stream: &format!("[{VERSION}]{}", self.number),
+            log_stream: &self.log_stream(),
             kind: None,
         };
         let json = serde_json::to_vec(&begin).expect("texts and numbers are JSON");
@@ -339,10 +338,10 @@ impl Function {
             RuntimeKind::Provided | RuntimeKind::Wasm => "AWS_Lambda_provided",
         };
         let group = format!("/aws/lambda/{name}");
-        let stream = format!("[{VERSION}]{}", self.number);
+        let stream = self.log_stream();
         let reserved = [
             ("AWS_LAMBDA_FUNCTION_NAME", name),
-            ("AWS_LAMBDA_FUNCTION_VERSION", VERSION),
+            ("AWS_LAMBDA_FUNCTION_VERSION", &self.identity.version),
             ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &memory),
             ("AWS_LAMBDA_LOG_GROUP_NAME", &group),
             ("AWS_LAMBDA_LOG_STREAM_NAME", &stream),
@@ -353,13 +352,14 @@ impl Function {
             ("_HANDLER", handler),
         ];
         let defaults = [
-            ("AWS_REGION", "us-east-1"),
-            ("AWS_DEFAULT_REGION", "us-east-1"),
-            ("LD_LIBRARY_PATH", "/var/task:/var/task/lib"),
+            ("AWS_REGION", &*self.identity.region),
+            ("AWS_DEFAULT_REGION", &self.identity.region),
+            ("LD_LIBRARY_PATH", "/var/task:/var/task/lib:/opt/lib"),
         ];
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         let mut env: BTreeMap<String, String> = guest_env().into_iter().collect();
         env.extend(defaults.map(owned));
+        env.extend(self.layers.iter().cloned());
         let proxy = egress::env(&self.manifest.access, self.kind);
         env.extend(
             proxy
@@ -373,6 +373,10 @@ impl Function {
             env.insert("AWS_LAMBDA_RUNTIME_API".to_owned(), api);
         }
         env.into_iter().collect()
+    }
+
+    fn log_stream(&self) -> String {
+        format!("[{}]{}", self.identity.version, self.number)
     }
 
     fn program(&self) -> profile::Program {
@@ -597,6 +601,19 @@ impl Function {
     }
 }
 
+/// Variables that lead runtimes to the files of layers, if there are any: as AWS Lambda's.
+pub(crate) fn layer_env(lease: &Lease, python: Option<&str>) -> Vec<(String, String)> {
+    if !lease.code.join(OPT).is_dir() {
+        return Vec::new();
+    }
+    let version = python.unwrap_or("3");
+    let python = format!("/opt/python:/opt/python/lib/python{version}/site-packages");
+    vec![
+        ("PYTHONPATH".to_owned(), python),
+        ("NODE_PATH".to_owned(), "/opt/nodejs/node_modules".to_owned()),
+    ]
+}
+
 /// Takes a socket that a sandbox listens on out of it.
 fn take_listener(process: &Process, number: i32) -> Result<OwnedFd, SpawnError> {
     crate::sys::pidfd_getfd(process.pidfd.as_fd(), number)
@@ -608,9 +625,6 @@ fn frame_max(limits: &Limits) -> usize {
     let answer = usize::try_from(limits.response_bytes()).unwrap_or(usize::MAX);
     answer.saturating_add(FRAME_EXTRA)
 }
-
-/// The only version that there is of a function for its code.
-const VERSION: &str = "$LATEST";
 
 /// Has what functions of a kind with these packages are made from made ready, in the background;
 /// `modules` are those that their code seems to import.

@@ -43,5 +43,6 @@ mod stream;
 mod sys;
 mod zygote;
 
+pub use code::OPT;
 pub use doctor::{Finding, State, examine};
 pub use runtime::{Machinery, SandboxConfig, SandboxRuntime, Standing, StartError};

@@ -11,6 +11,7 @@ use crate::limits::{
     EGRESS_BACKLOG, FILES_OPEN_MAX, ROOT_BYTES, RUNTIME_API_BACKLOG, SIGNALS_PENDING_MAX,
     ZYGOTE_TMP_BYTES,
 };
+use crate::code::OPT;
 use crate::plan::{Arg, Plan};
 use crate::seccomp;
 use crate::sys::{AT_RECURSIVE, OPEN_TREE_CLONE};
@@ -20,7 +21,9 @@ pub(crate) const TASK: &str = "/var/task";
 /// Where our own bootstraps are.
 pub(crate) const RUNTIME: &str = "/var/runtime";
 /// Where packages are mounted, a folder for each level of the zygote tree.
-pub(crate) const PACKAGES: &str = "/opt";
+pub(crate) const PACKAGES: &str = "/var/packages";
+/// Where the layers that a function stands on are.
+const LAYERS: &str = "/opt";
 /// Levels of the zygote tree, the instance's own included.
 pub(crate) const LEVELS: u8 = 6;
 /// Where the Runtime API listens, inside.
@@ -212,6 +215,23 @@ fn register(at: usize) -> u8 {
     register
 }
 
+/// Links to the layers, which lie in the code. Where something of the host's is below their place,
+/// only what AWS Lambda's runtimes look for is linked.
+fn layer_links(root: &Root, sources: &[&(PathBuf, String)]) -> Vec<(String, String)> {
+    let below = format!("{LAYERS}/");
+    let folders = root.folders.iter().chain(root.links.iter().map(|(place, _)| place));
+    let mut places = folders.chain(sources.iter().map(|(_, place)| place));
+    let target = format!("{TASK}/{OPT}");
+    if places.any(|place| place == LAYERS || place.starts_with(&below)) {
+        let known = ["bin", "lib", "nodejs", "python"];
+        let links = known.iter();
+        return links
+            .map(|name| (format!("{LAYERS}/{name}"), format!("{target}/{name}")))
+            .collect();
+    }
+    vec![(LAYERS.to_owned(), target)]
+}
+
 /// Makes folders, links and files in the new root, which is the working directory, and attaches
 /// the mounts.
 fn fill(plan: &mut Plan, root: &Root, sources: &[&(PathBuf, String)]) {
@@ -227,7 +247,8 @@ fn fill(plan: &mut Plan, root: &Root, sources: &[&(PathBuf, String)]) {
     for level in 0..LEVELS {
         mkdirs(plan, &mut made, &relative(&level_folder(level)));
     }
-    for (place, target) in &root.links {
+    let layers = layer_links(root, sources);
+    for (place, target) in root.links.iter().chain(&layers) {
         mkdirs(
             plan,
             &mut made,

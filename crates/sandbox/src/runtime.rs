@@ -4,15 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fractus_func::{
-    CompileError, Description, LoadError, Manifest, Memory, Program, Runtime, RuntimeKind,
-};
+use fractus_func::{CompileError, Description, Identity, LoadError, Manifest, Memory, Program, Runtime, RuntimeKind};
 use thiserror::Error;
 
 use crate::cgroup::Trees;
 use crate::code::{Library, Prepared};
 use crate::fleet::Fleet;
-use crate::function::{Function, Loaded, warm_up};
+use crate::function::{Function, Loaded, layer_env, warm_up};
 use crate::keeper::SpawnError;
 use crate::limits::{WARM_AT_START_MAX, ZYGOTE_MEMORY_MAX, ZYGOTES_MEMORY_MAX};
 use crate::machine::Machine;
@@ -197,7 +195,12 @@ impl Runtime for SandboxRuntime {
         })
     }
 
-    fn load(&self, compiled: &Path, manifest: &Manifest) -> Result<Arc<dyn Program>, LoadError> {
+    fn load(
+        &self,
+        compiled: &Path,
+        manifest: &Manifest,
+        identity: &Identity,
+    ) -> Result<Arc<dyn Program>, LoadError> {
         let failed = |reason: String| LoadError {
             path: compiled.display().to_string(),
             reason,
@@ -217,7 +220,10 @@ impl Runtime for SandboxRuntime {
             packages.clone(),
             prepared.modules,
         );
-        let function = Arc::new(Function::new(&self.fleet, kind, manifest, lease, packages));
+        let layers = layer_env(&lease, prepared.python.as_deref());
+        let mounts = (lease, packages, layers);
+        let function = Function::new(&self.fleet, kind, manifest, identity, mounts);
+        let function = Arc::new(function);
         if manifest.instances.provisioned > 0 {
             self.fleet.register(&function);
             function.provision();

@@ -174,6 +174,7 @@ pub(crate) async fn answer(
     let Call {
         id,
         request,
+        event: _,
         host,
         queue_us,
         load_us,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{JoinHandle, Thread};
 
-use fractus_func::{CompileError, Description, LoadError, Manifest, Program, Runtime, RuntimeKind};
+use fractus_func::{CompileError, Description, Identity, LoadError, Manifest, Program, Runtime, RuntimeKind};
 use thiserror::Error;
 use tokio::runtime::{Builder, Handle};
 use wasmtime::component::Linker;
@@ -156,7 +156,12 @@ impl Runtime for WasmRuntime {
         })
     }
 
-    fn load(&self, compiled: &Path, _manifest: &Manifest) -> Result<Arc<dyn Program>, LoadError> {
+    fn load(
+        &self,
+        compiled: &Path,
+        _manifest: &Manifest,
+        _identity: &Identity,
+    ) -> Result<Arc<dyn Program>, LoadError> {
         let program = WasmProgram::load(&self.engine, &self.linker, &self.shared, compiled);
         match program {
             Ok(program) => Ok(Arc::new(program)),

@@ -20,7 +20,7 @@ pub(super) fn common_log(unix_ms: u64) -> String {
 /// Year, month from 1 and day from 1 of so many days after 1970-01-01, in the Gregorian calendar.
 /// Years are counted from March here, so that a leap day is the last one of its year; 400 of them
 /// have 146,097 days.
-fn civil(days: u64) -> (u64, u64, u64) {
+pub(crate) fn civil(days: u64) -> (u64, u64, u64) {
     // Days since 0000-03-01.
     let days = days + 719_468;
     let era = days / 146_097;

@@ -183,9 +183,8 @@ fn write_body(out: &mut Vec<u8>, headers: &HeaderMap, body: &[u8]) {
         return;
     }
     out.extend_from_slice(br#","body":"#);
-    let is_text = headers.get(CONTENT_TYPE).is_none_or(is_text);
     match str::from_utf8(body) {
-        Ok(text) if is_text => {
+        Ok(text) if has_text(headers) => {
             string(out, text);
             out.extend_from_slice(br#","isBase64Encoded":false"#);
         }
@@ -204,6 +203,11 @@ fn base64(out: &mut Vec<u8>, bytes: &[u8]) {
     STANDARD
         .encode_slice(bytes, &mut out[at..])
         .expect("there is room for just this length");
+}
+
+/// Whether the body below these fields is passed on as text.
+pub(super) fn has_text(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_none_or(is_text)
 }
 
 /// Whether a body of this type is passed on as text. A form is not: AWS Lambda encodes those.

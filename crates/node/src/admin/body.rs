@@ -80,7 +80,7 @@ pub(super) async fn blocking<T: Send + 'static>(
 
 /// A body made of what a channel yields; it ends when the sender is dropped.
 #[derive(Debug)]
-pub(super) struct Channel(pub(super) mpsc::Receiver<Bytes>);
+pub(crate) struct Channel(pub(crate) mpsc::Receiver<Bytes>);
 
 impl http_body::Body for Channel {
     type Data = Bytes;

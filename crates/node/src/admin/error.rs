@@ -226,7 +226,18 @@ impl From<DeployError> for ApiError {
                 message,
                 "remove functions that are not used any more",
             ),
-            DeployError::Registry(_) => Self::internal(&error),
+            DeployError::TooManyVersions
+            | DeployError::Exists
+            | DeployError::Missing
+            | DeployError::Changed => Self::new(
+                StatusCode::CONFLICT,
+                "conflict",
+                message,
+                "look at the function again with `fractus ls`, and try once more",
+            ),
+            DeployError::Registry(_) | DeployError::Schedule(_) | DeployError::Events(_) => {
+                Self::internal(&error)
+            }
         }
     }
 }

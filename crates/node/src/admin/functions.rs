@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use fractus_func::limits::ARTIFACT_MAX;
 use fractus_func::{FunctionName, Manifest, RequestId};
+use fractus_lambda::model::Tags;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
@@ -16,7 +17,7 @@ use crate::admin::App;
 use crate::admin::body::{self, blocking};
 use crate::admin::error::ApiError;
 use crate::artifacts::{ArtifactError, Digest};
-use crate::control::{Control, Deployment};
+use crate::control::{Control, Deploy, Deployment, Expected};
 use crate::functions::Function;
 use crate::limits::USAGE_PAGE_MAX;
 use crate::usage::UsageQuery;
@@ -84,14 +85,24 @@ pub(super) async fn deploy(
             "post it to the versions of its own function",
         ));
     }
+    let deploy = Deploy {
+        manifest,
+        artifact: digest,
+        settings: None,
+        expected: Expected::Anything,
+        tags: Tags::new(),
+        publish: false,
+    };
     let Deployment {
-        function,
+        entry,
+        published: _,
         compiled,
         description,
-    } = admin.control.deploy(manifest, digest).await?;
+    } = admin.control.deploy(deploy).await?;
+    let function = &entry.latest;
     tracing::info!(
         function = %function.name(),
-        version = function.version(),
+        version = function.number(),
         compile_ms = compiled.compile_ms,
         "deployed"
     );
@@ -99,7 +110,7 @@ pub(super) async fn deploy(
         StatusCode::CREATED,
         Json(json!({
             "name": name,
-            "version": function.version(),
+            "version": function.number(),
             "artifact": artifact,
             "runtime": description.runtime,
             "packages": description.packages,
@@ -116,20 +127,19 @@ fn describe(control: &Control, function: &Function) -> Value {
     let deployed = function.deployed();
     let ledger = function.desk().totals();
     let artifacts = control.artifacts();
-    let description = artifacts.describe(deployed.artifact, &deployed.manifest);
     json!({
         "name": function.name(),
-        "version": function.version(),
+        "version": function.number(),
         "created_ms": deployed.created_ms,
         "size": deployed.size,
         // None where the artifact cannot be read or not be run any more.
-        "runtime": description.ok().map(|description| description.runtime),
+        "runtime": deployed.kind,
         "compiled_size": artifacts.compiled_size(deployed.artifact).unwrap_or(0),
         "memory_mb": deployed.manifest.limits.memory_mb,
         "loaded": function.loaded().is_some(),
         "running": function.desk().running(),
         "waiting": function.desk().waiting(),
-        "counters": ledger.counters,
+        "counters": ledger.sums.counters,
         "last_error": ledger.last_error,
         "urls": control.urls(&deployed.manifest),
     })
@@ -141,7 +151,7 @@ pub(super) async fn list(State(admin): App) -> Result<Json<Value>, ApiError> {
         let current = control.functions().snapshot();
         let described = current
             .values()
-            .map(|function| describe(&control, function));
+            .map(|entry| describe(&control, &entry.latest));
         Ok(described.collect::<Vec<_>>())
     });
     Ok(Json(json!({"functions": functions.await?})))
@@ -152,9 +162,9 @@ pub(super) async fn show(
     Path(name): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     let found = admin.control.functions().get(&name);
-    let function = found.ok_or_else(|| ApiError::no_such_function(&name))?;
+    let entry = found.ok_or_else(|| ApiError::no_such_function(&name))?;
     let control = Arc::clone(&admin.control);
-    blocking(move || Ok(describe(&control, &function)))
+    blocking(move || Ok(describe(&control, &entry.latest)))
         .await
         .map(Json)
 }

@@ -38,12 +38,12 @@ pub(super) async fn read(
     Query(asked): Query<Parameters>,
 ) -> Result<Response, ApiError> {
     let functions = admin.control.functions();
-    let function = functions
+    let entry = functions
         .get(&name)
         .ok_or_else(|| ApiError::no_such_function(&name))?;
     let follower = Follower {
         logs: functions.services().logs.clone(),
-        function: function.name().clone(),
+        function: entry.latest.name().clone(),
         last: asked.after,
         limit: asked.limit.unwrap_or(LIMIT_DEFAULT).min(LOG_PAGE_MAX),
     };

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::task::Poll;
 
-use fractus_func::Manifest;
+use fractus_func::{Identity, Manifest};
 use fractus_stdx::ErrorChain;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
@@ -153,7 +153,7 @@ async fn each_form_has_its_runtime() {
     for artifact in [one, two, empty] {
         artifacts.compile(artifact).await.unwrap();
         let manifest = Manifest::named("a".parse().unwrap());
-        artifacts.load(artifact, &manifest).unwrap();
+        artifacts.load(artifact, &manifest, &Identity::default()).unwrap();
     }
     let loads = |runtime: &FakeRuntime| runtime.shared.loads.load(Ordering::SeqCst);
     assert_eq!((loads(&wasm), loads(&native)), (1, 2));
@@ -188,7 +188,7 @@ async fn an_archive_without_its_runtime_is_told_why() {
         "{told}"
     );
     let manifest = Manifest::named("a".parse().unwrap());
-    let error = artifacts.load(artifact, &manifest).unwrap_err();
+    let error = artifacts.load(artifact, &manifest, &Identity::default()).unwrap_err();
     assert!(error.to_string().contains("none in this test"), "{error}");
     artifacts.retain_in_runtimes(&BTreeSet::from([artifact]));
     artifacts.remove(artifact).unwrap();

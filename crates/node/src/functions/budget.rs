@@ -75,6 +75,11 @@ impl Budget {
         self.memory.give_back(bytes);
     }
 
+    /// Instances at once, at most.
+    pub(crate) fn instances(&self) -> usize {
+        self.instances.limit
+    }
+
     /// Instances taken.
     pub(crate) fn running(&self) -> usize {
         self.instances.taken()

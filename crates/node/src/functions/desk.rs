@@ -1,6 +1,6 @@
 //! Where calls of one function arrive and are counted, whichever of its versions they call.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -173,10 +173,25 @@ impl Desk {
     pub(super) fn count(&self, record: &UsageRecord, error: Option<LastError>) {
         let mut changing = self.ledger();
         changing.changed = true;
-        changing.ledger.counters.add(record);
+        changing.ledger.sums.counters.add(record);
+        let revisions = &mut changing.ledger.sums.revisions;
+        revisions.entry(record.version).or_default().add(record);
         if error.is_some() {
             changing.ledger.last_error = error;
         }
+    }
+
+    /// Forgets the sums of all revisions but these; they stay in those over all calls.
+    pub(crate) fn retain(&self, revisions: &BTreeSet<u64>) {
+        let mut changing = self.ledger();
+        let sums = &mut changing.ledger.sums.revisions;
+        sums.retain(|number, _| revisions.contains(number));
+        changing.changed = true;
+    }
+
+    /// Calls that may run at once.
+    pub(crate) fn limit(&self) -> u32 {
+        self.queue().pool.limit()
     }
 
     /// The sums over its calls.

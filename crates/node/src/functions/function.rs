@@ -4,21 +4,48 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use fractus_func::{FunctionName, LoadError, Manifest, Program};
+use fractus_func::{FunctionName, Identity, LoadError, Manifest, Program, RuntimeKind};
+use fractus_lambda::control::function_arn;
+use fractus_lambda::model::LATEST;
 use fractus_stdx::ErrorChain;
 
 use crate::clock::now_ms;
 use crate::functions::{Desk, Services};
-use crate::limits::LOAD_RETRY_MS;
+use crate::limits::{ACCOUNT, LOAD_RETRY_MS};
 use crate::outbound::Lane;
-use crate::registry::NewVersion;
+use crate::registry::Revision;
 
-/// A deployed version. The edge's routes hold it, and each call of it does.
+/// Which revision of its function something is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Version {
+    /// The revision's number, from 1.
+    pub(crate) number: u64,
+    /// The number under which it was published, if it was.
+    pub(crate) published: Option<u64>,
+    /// Instances that are to be ready before they are called, where that is not as its manifest
+    /// says.
+    pub(crate) provisioned: Option<u32>,
+}
+
+impl Version {
+    /// A revision that was not published.
+    pub(crate) fn latest(number: u64) -> Self {
+        Self {
+            number,
+            published: None,
+            provisioned: None,
+        }
+    }
+}
+
+/// A deployed revision. The edge's routes hold it, and each call of it does.
 #[derive(Debug)]
 pub(crate) struct Function {
-    number: u64,
-    generation: u64,
-    deployed: NewVersion,
+    version: Version,
+    identity: Identity,
+    /// As deployed, but for the instances that are provisioned.
+    manifest: Manifest,
+    deployed: Revision,
     env: Vec<(String, String)>,
     lane: Lane,
     /// Shared by the versions of a function.
@@ -38,12 +65,27 @@ pub(super) struct Unloadable;
 const LOAD_RETRY: Duration = Duration::from_millis(LOAD_RETRY_MS);
 
 impl Function {
-    /// Version `number` of a function, whose calls arrive at `desk`.
-    pub(super) fn new(number: u64, generation: u64, deployed: NewVersion, desk: Arc<Desk>) -> Self {
+    /// A revision of a function, whose calls arrive at `desk`.
+    pub(super) fn new(
+        version: Version,
+        region: &Arc<str>,
+        deployed: Revision,
+        desk: Arc<Desk>,
+    ) -> Self {
         let env = &deployed.manifest.env;
+        let mut manifest = deployed.manifest.clone();
+        if let Some(instances) = version.provisioned {
+            manifest.instances.provisioned = instances;
+        }
+        let label = version.published.map_or_else(|| LATEST.into(), |n| n.to_string().into());
         Self {
-            number,
-            generation,
+            version,
+            identity: Identity {
+                version: label,
+                arn: function_arn(region, ACCOUNT, manifest.name.as_str(), None).into(),
+                region: Arc::clone(region),
+            },
+            manifest,
             env: env.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
             lane: Lane::new(&deployed.manifest.access),
             deployed,
@@ -57,26 +99,36 @@ impl Function {
 
     /// The function's name.
     pub(crate) fn name(&self) -> &FunctionName {
-        &self.deployed.manifest.name
+        &self.manifest.name
     }
 
-    /// The version's number, from 1.
-    pub(crate) fn version(&self) -> u64 {
-        self.number
+    /// The revision's number, from 1.
+    pub(crate) fn number(&self) -> u64 {
+        self.version.number
     }
 
-    /// Tells it apart from all other versions of all functions while the node runs.
-    pub(crate) fn generation(&self) -> u64 {
-        self.generation
+    /// Which revision it is.
+    pub(crate) fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Who it is to its guests and to clients of AWS's API.
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// Its settings.
     pub(crate) fn manifest(&self) -> &Manifest {
-        &self.deployed.manifest
+        &self.manifest
+    }
+
+    /// Whether it is run by processes rather than by components.
+    pub(crate) fn is_native(&self) -> bool {
+        self.deployed.kind != Some(RuntimeKind::Wasm)
     }
 
     /// What was deployed, and when.
-    pub(crate) fn deployed(&self) -> &NewVersion {
+    pub(crate) fn deployed(&self) -> &Revision {
         &self.deployed
     }
 
@@ -105,7 +157,7 @@ impl Function {
 
     /// Whether it has instances before it is called, and so stays loaded.
     pub(crate) fn is_provisioned(&self) -> bool {
-        self.deployed.manifest.instances.provisioned > 0
+        self.manifest.instances.provisioned > 0
     }
 
     /// Its program, if it is in memory.
@@ -170,10 +222,9 @@ impl Function {
         let services = Arc::clone(services);
         let function = Arc::clone(self);
         let work = move || {
-            let NewVersion {
-                artifact, manifest, ..
-            } = &function.deployed;
-            services.artifacts.load(*artifact, manifest)
+            let artifact = function.deployed.artifact;
+            let (manifest, identity) = (&function.manifest, &function.identity);
+            services.artifacts.load(artifact, manifest, identity)
         };
         tokio::task::spawn_blocking(work).await.or(Err(Unloadable))
     }

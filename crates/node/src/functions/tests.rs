@@ -22,7 +22,7 @@ use crate::fake::FakeRuntime;
 use crate::limits::{LOAD_RETRY_MS, PROGRAM_IDLE_MS, PROGRAM_RETIRED_MS};
 use crate::logs::Logs;
 use crate::outbound::{Outbound, OutboundConfig};
-use crate::registry::NewVersion;
+use crate::registry::Revision;
 use crate::routes::Fixed;
 use crate::usage::{Usage, UsageQuery};
 
@@ -131,7 +131,7 @@ fn version(
 ) -> Arc<Function> {
     let mut manifest = Manifest::named("f".parse().unwrap());
     manifest.limits.concurrency = concurrency;
-    let deployed = NewVersion {
+    let deployed = Revision {
         manifest,
         artifact,
         size: 1,

@@ -1,5 +1,6 @@
 //! One call on its way through the node.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -8,6 +9,8 @@ use fractus_func::{
     Body, BoxFuture, CallError, FunctionName, Host, Limits, LogStream, OutboundError, Outcome,
     Report, RequestId, Tunnel, UsageRecord,
 };
+use fractus_lambda::limits::LOG_TAIL_MAX;
+use tokio::sync::Semaphore;
 
 use crate::clock::now_ms;
 use crate::functions::budget::Instance;
@@ -23,6 +26,45 @@ pub(super) struct Seat {
     pub(super) instance: Instance,
 }
 
+/// The end of what a call logged.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    bytes: Mutex<VecDeque<u8>>,
+    /// Has a permit once the call has logged its last line.
+    closed: Semaphore,
+}
+
+impl Default for Tail {
+    fn default() -> Self {
+        Self {
+            bytes: Mutex::default(),
+            closed: Semaphore::new(0),
+        }
+    }
+}
+
+impl Tail {
+    /// Waits until the call has logged its last line.
+    pub(crate) async fn closed(&self) {
+        // It is never closed as a semaphore.
+        drop(self.closed.acquire().await);
+    }
+
+    fn push(&self, line: &str) {
+        let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        bytes.extend(line.as_bytes());
+        bytes.push_back(b'\n');
+        let surplus = bytes.len().saturating_sub(LOG_TAIL_MAX);
+        bytes.drain(..surplus);
+    }
+
+    /// At most the last [`LOG_TAIL_MAX`] bytes.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        bytes.iter().copied().collect()
+    }
+}
+
 /// A call, and what its guest can reach. It reports once: what the runtime measured, or that it was
 /// refused, or, when it is dropped before, that the caller went away.
 #[derive(Debug)]
@@ -32,6 +74,11 @@ pub(super) struct Visit {
     id: RequestId,
     arrived: Instant,
     reported: AtomicBool,
+    /// Whether it is an invocation through AWS's API.
+    is_invoked: bool,
+    tail: Option<Arc<Tail>>,
+    /// Whether anything was logged.
+    logged: AtomicBool,
     /// Given back with the report, or else when the last one who knows the call is gone.
     seat: Mutex<Option<Seat>>,
 }
@@ -41,6 +88,7 @@ impl Visit {
         services: &Arc<Services>,
         function: &Arc<Function>,
         id: RequestId,
+        (is_invoked, tail): (bool, Option<Arc<Tail>>),
     ) -> Self {
         function.touch();
         Self {
@@ -49,6 +97,9 @@ impl Visit {
             id,
             arrived: Instant::now(),
             reported: AtomicBool::new(false),
+            is_invoked,
+            tail,
+            logged: AtomicBool::new(false),
             seat: Mutex::default(),
         }
     }
@@ -71,16 +122,53 @@ impl Visit {
     /// Ends the call before a runtime saw it.
     pub(super) fn refuse(&self, outcome: Outcome, message: String) -> CallError {
         let queue_us = self.elapsed_us();
-        self.report(&refusal(self.id, queue_us, outcome, message.clone()));
+        self.report(&refusal(self.id, queue_us, outcome, message.clone()), Ran::No);
         CallError::new(outcome, message)
     }
 
-    fn report(&self, report: &Report) {
+    /// Writes a line to the function's log, and the first time the one that begins a call's.
+    fn write(&self, stream: LogStream, line: &str) {
+        if !self.logged.swap(true, Ordering::Relaxed) {
+            let version = &self.function.identity().version;
+            let start = format!("START RequestId: {} Version: {version}", self.id);
+            self.put(LogStream::System, &start);
+        }
+        self.put(stream, line);
+    }
+
+    fn put(&self, stream: LogStream, line: &str) {
+        if let Some(tail) = &self.tail {
+            tail.push(line);
+        }
+        let (logs, name) = (&self.services.logs, self.function.name());
+        logs.write(name, self.id, stream, line);
+    }
+
+    /// Ends the log of a call as AWS Lambda does. A component's call that went well and said
+    /// nothing leaves no line: there may be tens of thousands a second.
+    fn close_log(&self, record: &UsageRecord) {
+        let has_said = self.is_invoked || self.logged.load(Ordering::Relaxed);
+        if has_said {
+            self.write(LogStream::System, &format!("END RequestId: {}", self.id));
+        }
+        if has_said || record.cold || record.outcome.is_error() || self.function.is_native() {
+            self.put(LogStream::System, &report_line(record));
+        }
+    }
+
+    fn report(&self, report: &Report, ran: Ran) {
         if self.reported.swap(true, Ordering::Relaxed) {
             return;
         }
-        let (name, version) = (self.function.name().clone(), self.function.version());
-        let record = UsageRecord::new(name, version, now_ms(), report);
+        let (name, number) = (self.function.name().clone(), self.function.number());
+        let memory_mb = self.function.manifest().limits.memory_mb;
+        let record = UsageRecord::new(name, number, memory_mb, now_ms(), report);
+        if ran == Ran::Yes {
+            self.close_log(&record);
+        }
+        if let Some(tail) = &self.tail {
+            tail.closed.add_permits(1);
+        }
         self.function
             .desk()
             .count(&record, last_error(&record, report));
@@ -93,13 +181,44 @@ impl Visit {
 impl Drop for Visit {
     fn drop(&mut self) {
         let message = "the caller went away before the call ran".to_owned();
-        self.report(&refusal(
+        let report = refusal(
             self.id,
             self.elapsed_us(),
             Outcome::Cancelled,
             message,
-        ));
+        );
+        self.report(&report, Ran::No);
     }
+}
+
+/// Whether a runtime saw a call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Ran {
+    Yes,
+    No,
+}
+
+/// AWS Lambda's line about a call.
+fn report_line(record: &UsageRecord) -> String {
+    let ms = |us: u64| format!("{}.{:02} ms", us / 1000, us % 1000 / 10);
+    let mut line = format!(
+        "REPORT RequestId: {}\tDuration: {}\tBilled Duration: {} ms\tMemory Size: {} MB\t\
+         Max Memory Used: {} MB",
+        record.request_id,
+        ms(record.run_us),
+        record.billed_ms,
+        record.memory_mb,
+        record.peak_memory.div_ceil(1 << 20),
+    );
+    if record.cold {
+        line.push_str("\tInit Duration: ");
+        line.push_str(&ms(record.load_us + record.start_us));
+    }
+    if record.outcome.is_error() {
+        line.push_str("\tStatus: ");
+        line.push_str(record.outcome.code());
+    }
+    line
 }
 
 impl Host for Visit {
@@ -129,9 +248,13 @@ impl Host for Visit {
     }
 
     fn log(&self, id: RequestId, stream: LogStream, line: &str) {
-        self.services
-            .logs
-            .write(self.function.name(), id, stream, line);
+        // A guest that starts for a call may log under another's name.
+        if id == self.id {
+            self.write(stream, line);
+        } else {
+            let (logs, name) = (&self.services.logs, self.function.name());
+            logs.write(name, id, stream, line);
+        }
     }
 
     fn reserve_memory(&self, bytes: usize) -> bool {
@@ -151,7 +274,7 @@ impl Host for Visit {
     }
 
     fn finished(&self, report: Report) {
-        self.report(&report);
+        self.report(&report, Ran::Yes);
     }
 }
 

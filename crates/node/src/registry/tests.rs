@@ -1,18 +1,32 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use fractus_func::{Counters, Manifest};
+use fractus_func::{Counters, Manifest, RuntimeKind};
+use fractus_lambda::model::{Attachments, Code, Settings};
 
-use super::{Ledger, NewVersion, Registry, RegistryError};
+use super::{DocumentKind, Ledger, Registry, RegistryError, Revision, STEPS, Sums};
 use crate::artifacts::Digest;
 use crate::functions::LastError;
 
-fn version(name: &str, artifact: u8) -> NewVersion {
-    NewVersion {
+fn revision(name: &str, artifact: u8) -> Revision {
+    Revision {
         manifest: Manifest::named(name.parse().unwrap()),
         artifact: Digest([artifact; 32]),
         size: 7,
+        kind: None,
+        settings: None,
         created_ms: u64::from(artifact),
     }
+}
+
+fn calls(calls: u64) -> Counters {
+    Counters {
+        calls,
+        ..Counters::default()
+    }
+}
+
+fn deploy(registry: &Registry, revision: &Revision) -> u64 {
+    registry.deploy(revision, None, None).unwrap().revision
 }
 
 #[test]
@@ -20,13 +34,13 @@ fn versions_count_up_and_survive_reopening() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("registry.db");
     let registry = Registry::open(&path).unwrap();
-    assert_eq!(registry.deploy(&version("a", 1)).unwrap(), 1);
-    assert_eq!(registry.deploy(&version("a", 2)).unwrap(), 2);
-    assert_eq!(registry.deploy(&version("b", 1)).unwrap(), 1);
+    assert_eq!(deploy(&registry, &revision("a", 1)), 1);
+    assert_eq!(deploy(&registry, &revision("a", 2)), 2);
+    assert_eq!(deploy(&registry, &revision("b", 1)), 1);
     let ledger = Ledger {
-        counters: Counters {
-            calls: 5,
-            ..Counters::default()
+        sums: Sums {
+            counters: calls(5),
+            revisions: BTreeMap::from([(2, calls(4))]),
         },
         last_error: Some(LastError {
             at_ms: 9,
@@ -42,14 +56,14 @@ fn versions_count_up_and_survive_reopening() {
     let registry = Registry::open(&path).unwrap();
     let functions = registry.functions().unwrap();
     assert_eq!(functions.len(), 2);
-    assert_eq!(functions[0].version, 2);
+    assert_eq!(functions[0].number, 2);
     assert_eq!(functions[0].current.artifact, Digest([2; 32]));
-    assert_eq!(functions[0].ledger.counters.calls, 5);
+    assert_eq!(functions[0].ledger.sums.counters, calls(5));
     assert_eq!(
         functions[0].ledger.last_error.as_ref().unwrap().message,
         "unreachable"
     );
-    assert_eq!(functions[1].ledger.counters, Counters::default());
+    assert_eq!(functions[1].ledger.sums, Sums::default());
 }
 
 #[test]
@@ -57,7 +71,7 @@ fn only_the_last_versions_hold_their_artifacts() {
     let dir = tempfile::tempdir().unwrap();
     let registry = Registry::open(&dir.path().join("registry.db")).unwrap();
     for artifact in 1..=11 {
-        registry.deploy(&version("a", artifact)).unwrap();
+        deploy(&registry, &revision("a", artifact));
     }
     assert!(!registry.has_artifact(Digest([1; 32])).unwrap());
     assert!(registry.has_artifact(Digest([2; 32])).unwrap());
@@ -67,7 +81,7 @@ fn only_the_last_versions_hold_their_artifacts() {
     assert!(!registry.remove(&name).unwrap());
     assert!(registry.artifacts(None).unwrap().is_empty());
     assert!(!registry.has_artifact(Digest([11; 32])).unwrap());
-    assert_eq!(registry.deploy(&version("a", 1)).unwrap(), 1);
+    assert_eq!(deploy(&registry, &revision("a", 1)), 1);
 }
 
 #[test]
@@ -75,7 +89,7 @@ fn a_newer_schema_and_a_damaged_row_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("registry.db");
     let registry = Registry::open(&path).unwrap();
-    registry.deploy(&version("a", 1)).unwrap();
+    deploy(&registry, &revision("a", 1));
     registry
         .with("damage", |c| {
             c.execute("UPDATE versions SET manifest = '{'", [])
@@ -90,9 +104,97 @@ fn a_newer_schema_and_a_damaged_row_are_refused() {
         }
     ));
     registry
-        .with("age", |c| c.pragma_update(None, "user_version", 2))
+        .with("age", |c| c.pragma_update(None, "user_version", 3))
         .unwrap();
     drop(registry);
     let error = Registry::open(&path).unwrap_err();
-    assert!(matches!(error, RegistryError::Newer { found: 2 }));
+    assert!(matches!(error, RegistryError::Newer { found: 3 }));
+}
+
+#[test]
+fn published_versions_stay_and_have_numbers_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("registry.db");
+    let registry = Registry::open(&path).unwrap();
+    deploy(&registry, &revision("a", 1));
+    assert_eq!(registry.publish(&revision("a", 1)).unwrap(), (1, 2));
+    for artifact in 2..=30 {
+        deploy(&registry, &revision("a", artifact));
+    }
+    let new = revision("a", 31);
+    let numbers = registry.deploy(&new, None, Some(&new)).unwrap();
+    assert_eq!((numbers.revision, numbers.published), (32, Some((2, 33))));
+    let name = "a".parse().unwrap();
+    registry.unpublish(&name, 2).unwrap();
+    assert_eq!(registry.publish(&new).unwrap().0, 3);
+    drop(registry);
+
+    let registry = Registry::open(&path).unwrap();
+    let [function] = &registry.functions().unwrap()[..] else {
+        panic!("one function");
+    };
+    assert_eq!((function.number, function.last_published), (32, 3));
+    let published: Vec<_> = function.published.keys().copied().collect();
+    assert_eq!(published, [1, 3]);
+    assert_eq!(function.published[&1].1.artifact, Digest([1; 32]));
+    assert!(registry.has_artifact(Digest([1; 32])).unwrap());
+    assert!(registry.remove(&name).unwrap());
+    assert!(registry.artifacts(None).unwrap().is_empty());
+}
+
+#[test]
+fn attachments_settings_and_documents_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = Registry::open(&dir.path().join("registry.db")).unwrap();
+    let mut attachments = Attachments::default();
+    attachments.tags.insert("k".to_owned(), "v".to_owned());
+    let mut new = revision("a", 1);
+    new.kind = Some(RuntimeKind::Python3);
+    new.settings = Some(Settings {
+        description: "what".to_owned(),
+        code: Some(Code {
+            digest: Digest([9; 32]).to_string(),
+            size: 3,
+        }),
+        ..Settings::default()
+    });
+    registry.deploy(&new, Some(&attachments), None).unwrap();
+    let function = registry.functions().unwrap().remove(0);
+    assert_eq!((function.current, function.attachments), (new, attachments));
+    assert!(registry.has_artifact(Digest([9; 32])).unwrap());
+    registry.attach(&"a".parse().unwrap(), &Attachments::default()).unwrap();
+    let function = registry.functions().unwrap().remove(0);
+    assert_eq!(function.attachments, Attachments::default());
+
+    let layer = DocumentKind::Layer;
+    let artifact = Some(Digest([8; 32]));
+    registry.put_document(layer, "l", artifact, "{}").unwrap();
+    registry.put_document(DocumentKind::Mapping, "m", None, "[]").unwrap();
+    assert_eq!(registry.documents(layer).unwrap(), [("l".to_owned(), "{}".to_owned())]);
+    let expected = [[1; 32], [8; 32], [9; 32]].map(Digest);
+    assert_eq!(registry.artifacts(None).unwrap(), BTreeSet::from(expected));
+    assert!(registry.delete_document(layer, "l").unwrap());
+    assert!(!registry.delete_document(layer, "l").unwrap());
+    assert!(!registry.has_artifact(Digest([8; 32])).unwrap());
+}
+
+#[test]
+fn what_an_older_node_wrote_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("registry.db");
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection.execute_batch(STEPS[0]).unwrap();
+    let old = format!(
+        "INSERT INTO functions VALUES ('a', 4, '{{\"calls\":3,\"errors\":0,\"throttled\":0,
+             \"cold\":1,\"billed_ms\":9,\"cpu_us\":1,\"response_bytes\":2}}', NULL);
+         INSERT INTO versions VALUES ('a', 4, '{{\"name\":\"a\"}}', '{}', 7, 1);",
+        Digest([1; 32])
+    );
+    connection.execute_batch(&old).unwrap();
+    drop(connection);
+    let registry = Registry::open(&path).unwrap();
+    let function = registry.functions().unwrap().remove(0);
+    assert_eq!((function.number, function.ledger.sums.counters.calls), (4, 3));
+    assert_eq!((function.current.kind, function.current.settings), (None, None));
+    assert_eq!(deploy(&registry, &revision("a", 2)), 5);
 }

@@ -15,6 +15,7 @@ pub(crate) fn shaped(outcome: Outcome, shape: ErrorShape) -> CallError {
         outcome,
         message: shape.error_message,
         kind: Some(shape.error_type),
+        stack: shape.stack_trace,
     }
 }
 

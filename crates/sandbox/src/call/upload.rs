@@ -20,6 +20,15 @@ impl Upload {
         }
     }
 
+    /// Nothing to read.
+    pub(super) fn none() -> Self {
+        Self {
+            body: None,
+            left: 0,
+            read: 0,
+        }
+    }
+
     /// The next bytes; None at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
         while let Some(body) = &mut self.body {

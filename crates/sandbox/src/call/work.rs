@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use fractus_func::{Body, CallError, Outcome, Payload, RequestId};
+use fractus_func::{Body, CallError, EventCall, Outcome, Payload, RequestId, SpeaksHttp};
 use fractus_lambda::{
-    Answer, ErrorShape, Invocation, UrlContext, raw_event, stream_response, url_event,
+    Answer, ErrorShape, Invocation, UrlContext, event_request, raw_event, stream_response,
+    url_event,
 };
 use http::Response;
 use http::request::Parts;
+use serde_json::value::RawValue;
 
 use crate::call::exchange::{Collected, frames, over_api};
 use crate::call::failure::{broken, shaped};
@@ -33,10 +35,26 @@ pub(super) enum Rest {
     Body(Body),
 }
 
+/// The whole body of a request whose beginning is `first`.
+async fn whole_body(
+    visit: &mut Visit,
+    mut upload: Upload,
+    first: Bytes,
+) -> Result<Bytes, CallError> {
+    let mut body = first;
+    if upload.has_more() {
+        let rest = upload.collect(usize::MAX).await.map_err(|e| unread(&e))?;
+        body = [body, rest].concat().into();
+    }
+    visit.request_bytes = upload.read;
+    Ok(body)
+}
+
 /// One call of an instance.
 pub(super) struct Work<'a> {
     pub(super) function: &'a Arc<Function>,
     pub(super) head: &'a Parts,
+    pub(super) event: Option<&'a EventCall>,
     pub(super) deadline: Instant,
     pub(super) deadline_ms: u64,
 }
@@ -50,9 +68,10 @@ impl Work<'_> {
         first: Bytes,
     ) -> Result<Reply, CallError> {
         match (&instance.channel, instance.handler) {
-            (Channel::Frames(_), HandlerKind::Wsgi | HandlerKind::Asgi) => {
-                self.web(instance, visit, upload, first).await
-            }
+            (Channel::Frames(_), HandlerKind::Wsgi | HandlerKind::Asgi) => match self.event {
+                None => self.web(instance, visit, upload, first).await,
+                Some(_) => self.web_event(instance, visit, upload, first).await,
+            },
             _ => self.event(instance, visit, upload, first).await,
         }
     }
@@ -62,7 +81,19 @@ impl Work<'_> {
             HandlerKind::Event => Payload::Raw,
             _ => Payload::Http,
         };
-        self.function.manifest.payload.unwrap_or(default)
+        let payload = self.function.manifest.payload.unwrap_or(default);
+        self.event.map_or(payload, |_| Payload::Raw)
+    }
+
+    /// The ARN by which the function was called.
+    fn arn(&self) -> &Arc<str> {
+        self.event
+            .map_or(&self.function.identity.arn, |event| &event.arn)
+    }
+
+    /// The caller's client context, for a frame.
+    fn client_context(&self) -> Option<&RawValue> {
+        serde_json::from_str(self.event?.client_context.as_deref()?).ok()
     }
 
     /// Calls a handler that takes an event.
@@ -70,15 +101,10 @@ impl Work<'_> {
         &mut self,
         instance: &mut Instance,
         visit: &mut Visit,
-        mut upload: Upload,
+        upload: Upload,
         first: Bytes,
     ) -> Result<Reply, CallError> {
-        let mut body = first;
-        if upload.has_more() {
-            let rest = upload.collect(usize::MAX).await.map_err(|e| unread(&e))?;
-            body = [body, rest].concat().into();
-        }
-        visit.request_bytes = upload.read;
+        let body = whole_body(visit, upload, first).await?;
         let payload = self.payload(instance.handler);
         let event = match payload {
             Payload::Raw => raw_event(body).map_err(|e| shaped(Outcome::BadRequest, e))?,
@@ -91,9 +117,9 @@ impl Work<'_> {
         let call = Invoke {
             id: visit.id.to_string(),
             deadline_ms: self.deadline_ms,
-            arn: &self.function.arn,
+            arn: self.arn(),
             trace: self.trace(),
-            client_context: None,
+            client_context: self.client_context(),
             more: false,
             http: None,
         };
@@ -175,9 +201,9 @@ impl Work<'_> {
         let invocation = Invocation {
             id: visit.id,
             deadline_ms: self.deadline_ms,
-            arn: Arc::clone(&self.function.arn),
+            arn: Arc::clone(self.arn()),
             trace_id: self.trace().map(str::to_owned),
-            client_context: None,
+            client_context: self.event.and_then(|event| event.client_context.clone()),
             event,
         };
         let called = over_api(instance, visit, invocation).await;
@@ -198,6 +224,35 @@ impl Work<'_> {
             Ok(Err(shape)) => Err(shaped(Outcome::GuestError, shape)),
             Err(why) => Err(broken(&why, instance, visit.id, Outcome::Exited).await),
         }
+    }
+
+    /// Calls a web application with an event: with the request that it describes.
+    async fn web_event(
+        &mut self,
+        instance: &mut Instance,
+        visit: &mut Visit,
+        upload: Upload,
+        first: Bytes,
+    ) -> Result<Reply, CallError> {
+        let event = whole_body(visit, upload, first).await?;
+        let request = event_request(&event, self.function.manifest.name.as_str());
+        let request = request.map_err(|e| shaped(Outcome::BadRequest, e))?;
+        let (mut head, body) = request.into_parts();
+        for name in ["x-amzn-trace-id", "traceparent"] {
+            if let Some(value) = self.head.headers.get(name) {
+                head.headers.insert(name, value.clone());
+            }
+        }
+        let mut work = Work {
+            head: &head,
+            ..*self
+        };
+        let mut reply = work.web(instance, visit, Upload::none(), body).await?;
+        match &mut reply {
+            Reply::Whole(response) => drop(response.extensions_mut().insert(SpeaksHttp)),
+            Reply::Stream(head, _) => drop(head.extensions_mut().insert(SpeaksHttp)),
+        }
+        Ok(reply)
     }
 
     /// Calls a web application.
@@ -223,9 +278,9 @@ impl Work<'_> {
         let call = Invoke {
             id: visit.id.to_string(),
             deadline_ms: self.deadline_ms,
-            arn: &self.function.arn,
+            arn: self.arn(),
             trace: self.trace(),
-            client_context: None,
+            client_context: self.client_context(),
             more: upload.has_more(),
             http: Some(head),
         };

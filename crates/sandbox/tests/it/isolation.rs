@@ -75,7 +75,7 @@ def write(path):
     with open(path, "ab") as file:
         file.write(b"x")
 
-folders = ["/", "/var/task", "/var/runtime", "/etc", "/dev", "/opt", "/opt/0", "/proc", "/usr/lib",
+folders = ["/", "/var/task", "/var/runtime", "/etc", "/dev", "/opt", "/var/packages", "/var/packages/0", "/proc", "/usr/lib",
            "/var", os.path.dirname(sys.executable), os.path.dirname(os.__file__)]
 files = ["/var/task/f.py", "/var/runtime/bootstrap.py", "/etc/passwd", "/proc/self/oom_score_adj",
          "/proc/self/uid_map", "/proc/self/setgroups", sys.executable, os.__file__]

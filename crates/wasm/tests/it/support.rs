@@ -4,10 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use fractus_func::{
-    Body, BoxFuture, Call, CallError, FunctionName, Host, Limits, LogStream, Manifest,
-    OutboundError, Program, Report, RequestId, Runtime, Tunnel,
-};
+use fractus_func::{Body, BoxFuture, Call, CallError, FunctionName, Host, Identity, Limits, LogStream, Manifest, OutboundError, Program, Report, RequestId, Runtime, Tunnel};
 use fractus_wasm::{WasmConfig, WasmRuntime};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -118,7 +115,7 @@ impl Loaded {
         let compiled = dir.path().join("compiled");
         std::fs::write(&compiled, runtime.compile(&example(name)).unwrap()).unwrap();
         let manifest = Manifest::named("a".parse().unwrap());
-        let program = runtime.load(&compiled, &manifest).unwrap();
+        let program = runtime.load(&compiled, &manifest, &Identity::default()).unwrap();
         let (sender, reports) = mpsc::unbounded_channel();
         let host = Arc::new(TestHost {
             name: name.parse().unwrap(),
@@ -143,6 +140,7 @@ impl Loaded {
             .call(Call {
                 id,
                 request,
+                event: None,
                 host,
                 queue_us: 3,
                 load_us: 0,

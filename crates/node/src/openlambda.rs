@@ -1,0 +1,3 @@
+//! What a node offers to users of `OpenLambda`.
+
+pub(crate) mod repack;
