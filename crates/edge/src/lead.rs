@@ -488,6 +488,8 @@ impl Drop for Leader {
 fn to_store(mut headers: HeaderMap, length: Option<u64>) -> HeaderMap {
     headers.remove(AGE);
     headers.remove(REQUEST_ID);
+    // It names the trace of whoever asked first.
+    headers.remove("x-amzn-trace-id");
     if !headers.contains_key(DATE) {
         let date = httpdate::fmt_http_date(std::time::SystemTime::now());
         headers.insert(DATE, HeaderValue::from_str(&date).expect("a date is ASCII"));

@@ -31,6 +31,6 @@ mod upload;
 
 pub use config::EdgeConfig;
 pub use edge::Edge;
-pub use origin::Origin;
+pub use origin::{Arrived, Origin};
 pub use serve::{ServeError, Serving};
 pub use stats::Stats;

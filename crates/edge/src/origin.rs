@@ -1,6 +1,7 @@
 //! What stands behind the edge.
 
 use std::fmt;
+use std::time::Instant;
 
 use fractus_func::{Body, BoxFuture, RequestId};
 use http::{Request, Response};
@@ -28,5 +29,12 @@ pub trait Origin: fmt::Debug + Send + Sync {
     /// breaks its framing; its size is for the origin to limit. The client's going away or breaking
     /// its body's framing drops the future or the answer's body, unless others wait for the same
     /// answer.
+    ///
+    /// A request that says which trace it is part of has an [`Arrived`] among its extensions.
     fn fetch(&self, request: Request<Body>, id: RequestId) -> BoxFuture<'static, Response<Body>>;
 }
+
+/// When the edge had read the head of a request. Only requests with `traceparent` or
+/// `X-Amzn-Trace-Id` have one, since it costs the others time.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrived(pub Instant);

@@ -7,6 +7,7 @@ use http::header::{EXPECT, FORWARDED, HOST, TRANSFER_ENCODING, VIA};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, request};
 
+use crate::Arrived;
 use crate::answer::Refusal;
 use crate::limits::LOOPS_MAX;
 
@@ -164,7 +165,11 @@ pub(crate) fn forward(
     parts.uri = Uri::from_parts(uri).expect("scheme, authority and path make a URI");
     parts.version = Version::HTTP_11;
     // hyper keeps an upgrade there, which we do not offer.
+    let arrived = parts.extensions.remove::<Arrived>();
     parts.extensions.clear();
+    if let Some(arrived) = arrived {
+        parts.extensions.insert(arrived);
+    }
     let headers = &mut parts.headers;
     strip_hop_by_hop(headers);
     headers.remove(EXPECT);

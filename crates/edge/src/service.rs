@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use fractus_cache::{
     CacheKey, CacheStatus, Exchange, Forward, Lookup, Timestamp, invalidates, lookup, storable,
@@ -13,11 +14,11 @@ use fractus_cache::{
 };
 use fractus_func::{Body, BoxFuture, RequestId};
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LOCATION, EXPIRES, HOST, LOCATION};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, request};
 use hyper::body::Incoming;
 use hyper::service::Service;
 
-use crate::Origin;
+use crate::{Arrived, Origin};
 use crate::answer::{CACHE_STATUS, Refusal, clean, options, seal};
 use crate::body::{EdgeBody, Kind};
 use crate::conn::{ConnState, lock};
@@ -29,6 +30,12 @@ use crate::request::{Host, check, forward, is_of_server, path_and_query, written
 use crate::serve::Worker;
 use crate::store::{self, Asker, Begin, Query};
 use crate::upload::upload;
+
+/// Fields that say which trace a request is part of.
+static TRACE_FIELDS: [HeaderName; 2] = [
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("x-amzn-trace-id"),
+];
 
 /// The requests of one connection.
 pub(crate) struct Requests {
@@ -388,8 +395,12 @@ impl Service<Request<Incoming>> for Requests {
     type Error = Infallible;
     type Future = Answering;
 
-    fn call(&self, request: Request<Incoming>) -> Answering {
+    fn call(&self, mut request: Request<Incoming>) -> Answering {
         self.connection.begin_request();
+        if TRACE_FIELDS.iter().any(|name| request.headers().contains_key(name)) {
+            let now = Instant::now();
+            request.extensions_mut().insert(Arrived(now));
+        }
         let id = self.ids.draw();
         tracing::debug!(
             request = %id,

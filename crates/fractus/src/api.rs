@@ -1,7 +1,8 @@
 //! What the admin API answers, as far as tables show it. Fields that are added later are ignored;
 //! `--json` prints answers whole.
 
-use fractus_func::{Counters, RuntimeKind, UsageRecord};
+use fractus_func::trace::Cost;
+use fractus_func::{Counters, RequestId, RuntimeKind, UsageRecord};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -57,7 +58,62 @@ pub(crate) struct LogLine {
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Usage {
-    pub(crate) records: Vec<UsageRecord>,
+    pub(crate) functions: Vec<FunctionUsage>,
+    /// Since when the node has all records; 0 if it dropped none.
+    pub(crate) complete_since_ms: u64,
+    pub(crate) records: Vec<CallUsage>,
+}
+
+/// What the calls of a function took and cost.
+#[derive(Debug, Deserialize)]
+pub(crate) struct FunctionUsage {
+    pub(crate) function: String,
+    #[serde(flatten)]
+    pub(crate) sums: Costed,
+    pub(crate) versions: Vec<VersionUsage>,
+}
+
+/// The same of one revision.
+#[derive(Debug, Deserialize)]
+pub(crate) struct VersionUsage {
+    pub(crate) version: u64,
+    /// `$LATEST`, or the number under which it was published; None of what is gone.
+    pub(crate) qualifier: Option<String>,
+    #[serde(flatten)]
+    pub(crate) sums: Costed,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Costed {
+    #[serde(flatten)]
+    pub(crate) counters: Counters,
+    pub(crate) cost: Cost,
+}
+
+/// What one call took and cost.
+#[derive(Debug, Deserialize)]
+pub(crate) struct CallUsage {
+    #[serde(flatten)]
+    pub(crate) record: UsageRecord,
+    pub(crate) cost: Cost,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Traces {
+    pub(crate) traces: Vec<TraceSummary>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct TraceSummary {
+    pub(crate) request_id: RequestId,
+    pub(crate) function: String,
+    pub(crate) version: u64,
+    pub(crate) started_ms: u64,
+    pub(crate) duration_us: u64,
+    pub(crate) status: Option<u16>,
+    pub(crate) error: Option<String>,
+    pub(crate) spans: u64,
+    pub(crate) cost: Cost,
 }
 
 #[derive(Debug, Deserialize)]
@@ -74,6 +130,53 @@ pub(crate) struct Bucket {
     /// There are more than were counted.
     #[serde(default)]
     pub(crate) objects_capped: bool,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Queues {
+    pub(crate) queues: Vec<Queue>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Queue {
+    pub(crate) name: String,
+    pub(crate) ready: u64,
+    pub(crate) in_flight: u64,
+    /// Messages that come later.
+    pub(crate) hidden: u64,
+    pub(crate) oldest_ms: Option<u64>,
+    pub(crate) dead_letter: Option<String>,
+}
+
+/// A message that has been sent.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Sent {
+    pub(crate) id: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Events {
+    pub(crate) queued: u64,
+    pub(crate) in_flight: u64,
+    pub(crate) oldest_ms: Option<u64>,
+    pub(crate) added: u64,
+    pub(crate) done: u64,
+    pub(crate) failed: u64,
+    pub(crate) retried: u64,
+    pub(crate) delivered: u64,
+    pub(crate) dropped: u64,
+    pub(crate) stopped: bool,
+    pub(crate) schedules: Vec<Schedule>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Schedule {
+    pub(crate) function: String,
+    pub(crate) schedule: String,
+    pub(crate) timezone: String,
+    pub(crate) next_ms: Option<u64>,
+    pub(crate) last_fire_ms: Option<u64>,
+    pub(crate) missed: u64,
 }
 
 /// A bucket that is there now.

@@ -7,7 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use tokio::runtime;
 
 use crate::commands::{
-    bench, bucket, cp, demo, deploy, doctor, invoke, logs, ls, rm, status, up, usage,
+    bench, bucket, cp, demo, deploy, doctor, events, invoke, logs, ls, queue, rm, status, trace, up,
+    usage,
 };
 use crate::failure::Failure;
 use crate::output::Output;
@@ -57,12 +58,18 @@ enum Command {
     Bucket(On<bucket::Args>),
     /// Copy a file into a bucket, or an object out of one
     Cp(On<cp::Args>),
+    /// Make, list, fill and remove queues, whose messages call functions
+    Queue(On<queue::Args>),
+    /// Show what functions are called with later, and when
+    Events(On<events::Args>),
     /// Show how the node is
     Status(On<status::Args>),
     /// Show which protections native functions have on this machine
     Doctor(doctor::Args),
     /// Show what calls took and cost
     Usage(On<usage::Args>),
+    /// Show what happened during a call, when, and what it cost
+    Trace(On<trace::Args>),
     /// Experiment with the node
     Bench(On<bench::Args>),
 }
@@ -115,9 +122,12 @@ impl Cli {
             Command::Rm(it) => wait_for(rm::run(&on(it.data), it.args)),
             Command::Bucket(it) => wait_for(bucket::run(&on(it.data), it.args)),
             Command::Cp(it) => wait_for(cp::run(&on(it.data), it.args)),
+            Command::Queue(it) => wait_for(queue::run(&on(it.data), it.args)),
+            Command::Events(it) => wait_for(events::run(&on(it.data), it.args)),
             Command::Doctor(args) => doctor::run(&on(None), &args),
             Command::Status(it) => wait_for(status::run(&on(it.data), it.args)),
             Command::Usage(it) => wait_for(usage::run(&on(it.data), it.args)),
+            Command::Trace(it) => wait_for(trace::run(&on(it.data), it.args)),
             Command::Bench(it) => wait_for(bench::run(&on(it.data), it.args)),
         }
     }

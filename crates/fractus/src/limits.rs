@@ -22,6 +22,8 @@ pub(crate) const BUILD_LINES_MAX: usize = 200;
 pub(crate) const RECORD_MAX: Duration = Duration::from_secs(5);
 /// Longest wait until a function that was just deployed runs nothing.
 pub(crate) const QUIET_MAX: Duration = Duration::from_secs(10);
+/// Longest wait for the trace of a call that was answered.
+pub(crate) const TRACE_MAX: Duration = Duration::from_secs(1);
 /// Longest time of an experiment, and of the work of one of its requests.
 pub(crate) const BURST_TIME_MAX: Duration = Duration::from_hours(1);
 /// Requests of one experiment that are remembered, one by one; with the last it ends.

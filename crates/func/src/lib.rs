@@ -33,7 +33,7 @@ pub use request_id::RequestId;
 pub use route::{RouteTable, RouteTableError};
 pub use runtime::{
     Body, BodyError, BoxFuture, Call, CallError, CompileError, Description, EventCall, Host,
-    Identity, LoadError, LogStream, Memory, OutboundError, Program, Report, Runtime, SpeaksHttp,
-    Tunnel,
+    Identity, LoadError, LogStream, Memory, OutboundError, Program, Report, Runtime, SignedBy,
+    SpeaksHttp, Tunnel,
 };
 pub use usage::{Counters, Outcome, UsageRecord};

@@ -280,6 +280,9 @@ fn micros(seconds: f64) -> u64 {
 pub struct Access {
     /// Buckets that it may read, as `http://store.internal/BUCKET/KEY`.
     pub buckets: Vec<String>,
+    /// Buckets that it may read and write, with `PUT` and `DELETE` at the same place.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub writes: Vec<String>,
     /// Hosts that outgoing HTTP may go to: `api.example.com`, `*.example.com`, `*`, each with or
     /// without `:port`. Never an address of a private range.
     pub hosts: Vec<String>,
@@ -633,6 +636,7 @@ impl Access {
     fn check(&self) -> Result<(), ManifestError> {
         let lists = [
             ("buckets", &self.buckets),
+            ("writes", &self.writes),
             ("hosts", &self.hosts),
             ("private_hosts", &self.private_hosts),
         ];
@@ -647,7 +651,7 @@ impl Access {
             }
             for entry in list {
                 let why = match field {
-                    "buckets" if entry.is_empty() || entry.contains('/') => {
+                    "buckets" | "writes" if entry.is_empty() || entry.contains('/') => {
                         "is not a bucket's name"
                     }
                     "hosts" if !is_host_pattern(entry) => {

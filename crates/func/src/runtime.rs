@@ -219,6 +219,15 @@ pub struct EventCall {
     pub client_context: Option<String>,
 }
 
+/// Who signed a request, among its extensions: it was found right (AWS Signature Version 4).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SignedBy {
+    /// The access key.
+    pub access_key_id: String,
+    /// The account that it belongs to: twelve digits.
+    pub account: String,
+}
+
 /// Marks the answer to an event of a handler that knows only HTTP.
 #[derive(Clone, Copy, Debug)]
 pub struct SpeaksHttp;

@@ -214,6 +214,34 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Adds the sums over other calls.
+    pub fn merge(&mut self, other: &Self) {
+        let Self {
+            calls,
+            errors,
+            throttled,
+            cold,
+            billed_ms,
+            cpu_us,
+            response_bytes,
+            request_bytes,
+            mb_ms,
+            queue_us,
+            run_us,
+        } = other;
+        self.calls += calls;
+        self.errors += errors;
+        self.throttled += throttled;
+        self.cold += cold;
+        self.billed_ms += billed_ms;
+        self.cpu_us += cpu_us;
+        self.response_bytes += response_bytes;
+        self.request_bytes += request_bytes;
+        self.mb_ms += mb_ms;
+        self.queue_us += queue_us;
+        self.run_us += run_us;
+    }
+
     /// Adds one call.
     pub fn add(&mut self, record: &UsageRecord) {
         self.calls += 1;

@@ -3,7 +3,9 @@
 /// Answer of an invocation that is sent whole, unless told otherwise: AWS Lambda's 6 MB.
 pub const RESPONSE_MAX: usize = (6 << 20) + 100;
 /// Answer of an invocation that is streamed, unless told otherwise: AWS Lambda's 200 MB.
-pub const STREAM_MAX: u64 = 200 << 20;
+pub const STREAM_MAX: u64 = (STREAM_MAX_MB as u64) << 20;
+/// The same in MiB.
+pub const STREAM_MAX_MB: u32 = 200;
 
 /// Connections of one sandbox to its Runtime API at once. Clients use one or two.
 pub const CONNECTIONS_MAX: usize = 16;
@@ -98,6 +100,10 @@ const _: () = assert!(FIELD_MAX * 4 < HEAD_MAX);
 pub const ZIP_MAX: usize = 50 << 20;
 /// Layers of a function.
 pub const LAYERS_MAX: usize = 5;
+/// Runtimes that a layer names.
+pub const LAYER_RUNTIMES_MAX: usize = 15;
+/// Characters of a layer's license.
+pub const LICENSE_MAX: usize = 512;
 /// Characters of a description.
 pub const DESCRIPTION_MAX: usize = 256;
 /// Characters of a handler.
@@ -128,14 +134,16 @@ pub const PAYLOAD_MAX: usize = 6 << 20;
 pub const EVENT_MAX: usize = 1 << 20;
 /// Client context of an invocation, in base64.
 pub const CLIENT_CONTEXT_MAX: usize = 3_583;
+/// Name of a policy's statement.
+pub const STATEMENT_ID_MAX: usize = 100;
 /// A policy's document.
 pub const POLICY_MAX: usize = 20 << 10;
 /// The end of the log that an invocation is answered with.
 pub const LOG_TAIL_MAX: usize = 4 << 10;
-/// Entries of a page of a list.
-pub const PAGE_MAX: usize = 10_000;
-/// Entries of a page of a list, unless the client says how many.
-pub const PAGE_DEFAULT: usize = 50;
+/// Entries of a page of a list, however many a client asks for.
+pub const PAGE_MAX: usize = 50;
+/// Entries that a client may ask for where AWS Lambda lets it ask for more than that.
+pub const PAGE_ASKED_MAX: usize = 10_000;
 /// Versions of a function that are published.
 pub const PUBLISHED_MAX: usize = 1_000;
 /// Aliases of a function.

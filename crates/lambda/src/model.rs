@@ -5,6 +5,7 @@
 mod attachments;
 mod change;
 mod configuration;
+mod object;
 mod policy;
 mod settings;
 mod time;
@@ -17,12 +18,13 @@ pub use attachments::{
 };
 pub use change::{
     CodeSource, ConfigChange, CreateFunction, Tags, UpdateCode, check_architectures,
-    check_description, check_tags, runtime_kind,
+    check_description, check_package_type, check_tags, is_runtime, runtime_kind,
 };
 pub use configuration::{View, configuration};
+pub use object::{Object, object};
 pub use policy::{Permission, Policy};
 pub use settings::{Code, LayerUse, Settings};
-pub use time::{iso_seconds, iso_time};
+pub use time::{iso_millis, iso_seconds, iso_time};
 
 /// The qualifier of what was deployed last.
 pub const LATEST: &str = "$LATEST";

@@ -11,12 +11,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use fractus_stdx::ErrorChain;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 
-use crate::admin::error::ApiError;
 use crate::control::Control;
 use crate::data_dir::Addresses;
 use crate::limits::{COUNTED_MAX, COUNTED_PER_BUCKET_MAX};
@@ -24,11 +23,17 @@ use crate::limits::{COUNTED_MAX, COUNTED_PER_BUCKET_MAX};
 mod body;
 mod buckets;
 mod error;
+mod events;
 mod functions;
 mod logs;
+mod metrics;
 mod objects;
+mod traces;
 
 pub(crate) use crate::admin::body::Channel;
+pub(crate) use crate::admin::error::ApiError;
+pub(crate) use crate::admin::events::md5_of;
+pub(crate) use crate::admin::objects::GuestObjects;
 
 /// What the admin API speaks for.
 #[derive(Debug)]
@@ -62,6 +67,19 @@ pub(crate) fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/functions/{name}/versions", post(functions::deploy))
         .route("/v1/functions/{name}/logs", get(logs::read))
         .route("/v1/usage", get(functions::usage))
+        .route("/v1/traces", get(traces::list))
+        .route("/v1/traces/{id}", get(traces::show))
+        .route("/v1/events", get(events::show))
+        .route("/v1/queues", get(events::queues))
+        .route(
+            "/v1/queues/{name}",
+            put(events::put_queue).delete(events::delete_queue),
+        )
+        .route(
+            "/v1/queues/{name}/messages",
+            post(events::send).delete(events::purge_queue),
+        )
+        .route("/metrics", get(metrics::show))
         .route("/v1/buckets", get(buckets::list))
         .route(
             "/v1/buckets/{bucket}",
@@ -84,14 +102,15 @@ pub(crate) fn router(admin: Arc<Admin>) -> Router {
         .with_state(admin)
 }
 
-async fn authorize(State(admin): App, request: Request, next: Next) -> Response {
-    let given = request
-        .headers()
-        .get(AUTHORIZATION)
-        .map(HeaderValue::as_bytes);
+/// Whether a request brings the bearer token. How long it takes tells nothing of the token.
+pub(crate) fn is_authorized(headers: &HeaderMap, token: &str) -> bool {
+    let given = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
     let given = given.and_then(|value| value.strip_prefix(b"Bearer "));
-    let right = given.is_some_and(|token| token.ct_eq(admin.token.as_bytes()).into());
-    if right {
+    given.is_some_and(|given| given.ct_eq(token.as_bytes()).into())
+}
+
+async fn authorize(State(admin): App, request: Request, next: Next) -> Response {
+    if is_authorized(request.headers(), &admin.token) {
         next.run(request).await
     } else {
         ApiError::unauthorized().into_response()

@@ -67,6 +67,8 @@ struct Call<'a> {
 /// What an operation answers.
 type Answer = Result<Response, ServiceError>;
 
+/// What requests of AWS Lambda's API are signed for.
+const LAMBDA: &str = "lambda";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
 impl Api {
@@ -109,10 +111,9 @@ async fn answer(State(api): State<Arc<Api>>, request: Request) -> Response {
         Err(_) if path == "/" && head.method == Method::POST => {
             sts::answer(&api, id, &head, body).await
         }
-        Err(error) if is_versioned(path) => refused(&match error {
-            RouteError::NoSuchPath => ServiceError::unknown_operation(error.to_string()),
-            RouteError::WrongMethod => ServiceError::method_not_allowed(error.to_string()),
-        }),
+        Err(error) if is_versioned(path) || is_lambda(&head) => {
+            refused(&unknown(&api, &head, error, body).await)
+        }
         Err(_) => s3_is_not_there(&head.uri),
     };
     let id = HeaderValue::from_str(&id.to_string()).expect("an id is ASCII");
@@ -128,6 +129,23 @@ fn is_versioned(path: &str) -> bool {
         _ => byte.is_ascii_digit(),
     };
     first.len() == 10 && first.bytes().enumerate().all(shape)
+}
+
+/// Whether a request is signed for AWS Lambda, rightly or not.
+fn is_lambda(head: &Parts) -> bool {
+    let signature = Signature::parse(head, now_ms() / 1000);
+    signature.is_ok_and(|signature| signature.is_some_and(|one| one.service() == LAMBDA))
+}
+
+/// Why a request is refused that no operation is for. Who may not ask learns nothing of that.
+async fn unknown(api: &Api, head: &Parts, error: RouteError, body: Body) -> ServiceError {
+    match signed_body(api, head, body, (LAMBDA, API_BODY_MAX)).await {
+        Err(refused) => refused,
+        Ok(_) => match error {
+            RouteError::NoSuchPath => ServiceError::unknown_operation(error.to_string()),
+            RouteError::WrongMethod => ServiceError::method_not_allowed(error.to_string()),
+        },
+    }
 }
 
 /// Answers a request of AWS Lambda's API.
@@ -147,7 +165,15 @@ async fn lambda(
         }
         _ => API_BODY_MAX,
     };
-    let body = signed_body(api, head, body, ("lambda", most)).await?;
+    let body = signed_body(api, head, body, (LAMBDA, most)).await.map_err(|error| {
+        if error.status == 413 && most == API_CODE_BODY_MAX {
+            return ServiceError::request_entity_too_large(format!(
+                "Request must be smaller than {most} bytes for the {} operation",
+                route.operation.name()
+            ));
+        }
+        error
+    })?;
     let query = axum::extract::Query::<BTreeMap<String, String>>::try_from_uri(&head.uri);
     let query = query.map_err(|error| ServiceError::validation(error.to_string()))?;
     let call = Call {
@@ -271,6 +297,9 @@ async fn dispatch_rest(api: &Arc<Api>, call: Call<'_>) -> Answer {
         Op::ListLayers => layers::list(api, &call).await,
         Op::ListLayerVersions => layers::list_versions(api, &call).await,
         Op::DeleteLayerVersion => layers::delete(api, &call).await,
+        Op::GetLayerVersionPolicy => layers::policy::get(api, &call).await,
+        Op::AddLayerVersionPermission => layers::policy::add(api, &call).await,
+        Op::RemoveLayerVersionPermission => layers::policy::remove(api, &call).await,
         Op::CreateEventSourceMapping => mappings::create(api, &call).await,
         Op::GetEventSourceMapping => mappings::get(api, &call).await,
         Op::ListEventSourceMappings => mappings::list(api, &call).await,
@@ -280,6 +309,7 @@ async fn dispatch_rest(api: &Arc<Api>, call: Call<'_>) -> Answer {
         Op::GetFunctionCodeSigningConfig => account::code_signing(api, &call),
         Op::GetRuntimeManagementConfig => account::runtime_management(api, &call),
         Op::GetFunctionRecursionConfig => account::recursion(api, &call),
+        Op::PutFunctionRecursionConfig => account::put_recursion(api, &call),
         operation => Err(ServiceError::not_implemented(operation)),
     }
 }

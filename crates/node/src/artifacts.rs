@@ -300,6 +300,17 @@ impl Artifacts {
         })
     }
 
+    /// Keeps an artifact that is in memory, unless it is there already; durable when this returns.
+    pub(crate) async fn keep(&self, bytes: &[u8]) -> Result<Digest, ArtifactError> {
+        let artifact = Digest(Sha256::digest(bytes).into());
+        if self.size(artifact).is_none() {
+            let mut upload = self.upload(artifact).await?;
+            upload.write(bytes).await?;
+            upload.finish().await?;
+        }
+        Ok(artifact)
+    }
+
     /// Compiles an artifact unless that was done before.
     pub(crate) async fn compile(&self, artifact: Digest) -> Result<Compiled, ArtifactError> {
         self.compiled_by(artifact, Reuse::Found).await

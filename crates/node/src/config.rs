@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fractus_func::RouteSpec;
+use fractus_func::trace::{Cost, Price};
 use fractus_stdx::ByteSize;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::limits::{CONFIG_MAX, DRAIN_MAX_S, INSTANCES_MAX, UPSTREAMS_MAX};
+use crate::limits::{CONFIG_MAX, DRAIN_MAX_S, EVENT_RETRY_MAX_S, INSTANCES_MAX, PRICE_MAX, UPSTREAMS_MAX};
 
 /// A configuration as a user writes it, in a file or by flags. What is left out keeps its default;
 /// unknown keys are refused.
@@ -36,9 +37,41 @@ pub struct ConfigFile {
     pub threads: Option<usize>,
     /// How long a shutdown waits for work in flight, in seconds; 10 by default.
     pub drain_s: Option<u64>,
+    /// What calls cost; what AWS Lambda asks for by default.
+    pub price: PriceSpec,
+    /// How events are treated that fail; as AWS Lambda does by default.
+    pub events: EventsSpec,
+    /// Where traces go besides this node's memory; nowhere by default.
+    pub otel: OtelSpec,
     /// Servers elsewhere that the edge answers from.
     #[serde(rename = "upstream")]
     pub upstreams: Vec<UpstreamSpec>,
+}
+
+/// What calls cost, in a currency's unit: from 0 to 1,000,000 of it, in steps of 10⁻¹².
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PriceSpec {
+    /// A second of 1 GiB of memory; 0.0000166667 by default.
+    pub gb_second: Option<f64>,
+    /// A request; 0.0000002 by default.
+    pub request: Option<f64>,
+}
+
+/// How events are treated that fail.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EventsSpec {
+    /// Time before the second and the third attempt, in seconds; 60 and 120 by default.
+    pub retry_s: Option<[f64; 2]>,
+}
+
+/// Where traces go by OTLP/HTTP, the protocol of OpenTelemetry's collectors.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OtelSpec {
+    /// The collector's URL, such as `http://127.0.0.1:4318`; `/v1/traces` is put behind it.
+    pub endpoint: Option<String>,
 }
 
 /// A server elsewhere, and the requests that go to it.
@@ -76,6 +109,12 @@ pub struct Config {
     pub threads: usize,
     /// How long a shutdown waits for work in flight.
     pub drain: Duration,
+    /// What calls cost.
+    pub price: Price,
+    /// Time before the second and the third attempt of an event that failed.
+    pub event_retries: [Duration; 2],
+    /// Where traces are posted as OTLP in JSON, if anywhere; scheme `http` or `https`, with a host.
+    pub traces: Option<http::Uri>,
     /// Servers elsewhere that the edge answers from.
     pub upstreams: Vec<Upstream>,
 }
@@ -139,6 +178,12 @@ pub enum ConfigError {
         /// The URL.
         url: String,
     },
+    /// A collector of traces whose URL cannot be one.
+    #[error("otel.endpoint {url}: write http:// or https://, a host, and a path if need be")]
+    OtelUrl {
+        /// The URL.
+        url: String,
+    },
 }
 
 impl ConfigFile {
@@ -174,6 +219,16 @@ impl ConfigFile {
             guest_memory: flags.guest_memory.or(self.guest_memory),
             threads: flags.threads.or(self.threads),
             drain_s: flags.drain_s.or(self.drain_s),
+            price: PriceSpec {
+                gb_second: flags.price.gb_second.or(self.price.gb_second),
+                request: flags.price.request.or(self.price.request),
+            },
+            events: EventsSpec {
+                retry_s: flags.events.retry_s.or(self.events.retry_s),
+            },
+            otel: OtelSpec {
+                endpoint: flags.otel.endpoint.or(self.otel.endpoint),
+            },
             upstreams: self.upstreams,
         }
     }
@@ -204,6 +259,9 @@ impl ConfigFile {
             instances: INSTANCES_MAX,
             threads,
             drain: Duration::from_secs(drain_s),
+            price: self.price.check()?,
+            event_retries: self.events.check()?,
+            traces: self.otel.check()?,
             upstreams: upstreams.collect::<Result<_, _>>()?,
         })
     }
@@ -221,16 +279,73 @@ impl UpstreamSpec {
                 source: Box::new(source),
             });
         }
-        let url = self.url.parse::<http::Uri>().ok().filter(|url| {
-            matches!(url.scheme_str(), Some("http" | "https"))
-                && url.host().is_some_and(|host| !host.is_empty())
-                && url.query().is_none()
-        });
-        match url {
+        match base_url(&self.url) {
             Some(url) => Ok(Upstream { route, url }),
             None => Err(ConfigError::UpstreamUrl { url: self.url }),
         }
     }
+}
+
+impl EventsSpec {
+    fn check(self) -> Result<[Duration; 2], ConfigError> {
+        let seconds = self.retry_s.unwrap_or([60.0, 120.0]);
+        for seconds in seconds {
+            in_range("events.retry_s", seconds, (0.001, EVENT_RETRY_MAX_S))?;
+        }
+        Ok(seconds.map(Duration::from_secs_f64))
+    }
+}
+
+impl PriceSpec {
+    fn check(self) -> Result<Price, ConfigError> {
+        let default = Price::default();
+        let checked = |key, given: Option<f64>, default| match given {
+            Some(given) => cost(given).ok_or_else(|| ConfigError::Range {
+                key,
+                range: format!("0 to {PRICE_MAX}, with at most {PLACES} places after the point"),
+            }),
+            None => Ok(default),
+        };
+        Ok(Price {
+            gb_second: checked("price.gb_second", self.gb_second, default.gb_second)?,
+            request: checked("price.request", self.request, default.request)?,
+        })
+    }
+}
+
+/// Decimal places of a [`Cost`].
+const PLACES: usize = 12;
+
+/// A cost exactly as it was written: what is read is not the number that is nearest in binary, but
+/// the shortest decimal one that stands for it.
+fn cost(units: f64) -> Option<Cost> {
+    let text = format!("{units}");
+    let (whole, places) = text.split_once('.').unwrap_or((&text, ""));
+    // The text of what is negative or no number has other signs than digits.
+    let is_price = units >= 0.0 && units <= PRICE_MAX.into() && places.len() <= PLACES;
+    let digits = format!("{whole}{places:0<PLACES$}");
+    digits.parse().ok().filter(|_| is_price).map(Cost)
+}
+
+impl OtelSpec {
+    /// Where traces are posted (OTLP 1.x, "OTLP/HTTP Request").
+    fn check(self) -> Result<Option<http::Uri>, ConfigError> {
+        let Some(url) = self.endpoint.filter(|url| !url.is_empty()) else {
+            return Ok(None);
+        };
+        let base = base_url(&url).map(|_| url.trim_end_matches('/'));
+        let posted = base.and_then(|base| format!("{base}/v1/traces").parse().ok());
+        posted.map(Some).ok_or(ConfigError::OtelUrl { url })
+    }
+}
+
+/// A URL to which paths can be added.
+fn base_url(text: &str) -> Option<http::Uri> {
+    text.parse::<http::Uri>().ok().filter(|url| {
+        matches!(url.scheme_str(), Some("http" | "https"))
+            && url.host().is_some_and(|host| !host.is_empty())
+            && url.query().is_none()
+    })
 }
 
 fn in_range<T: PartialOrd + ToString + Copy>(

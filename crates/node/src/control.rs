@@ -3,13 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use fractus_blob::{
     BucketName, BucketSettings, Committed, ObjectKey, ObjectWriter, Precondition, Store, WriteError,
 };
 use fractus_edge::Edge;
-use fractus_func::{Description, FunctionName, Manifest, ManifestError, RouteTableError};
+use fractus_func::{
+    Description, FunctionName, Manifest, ManifestError, ObjectChange, ObjectTrigger,
+    RouteTableError,
+};
+use fractus_lambda::ObjectEvent;
 use fractus_lambda::limits::PUBLISHED_MAX;
 use fractus_lambda::model::{Attachments, Settings, Tags};
 use fractus_stdx::ErrorChain;
@@ -18,8 +22,11 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::artifacts::{ArtifactError, Artifacts, Compiled, Digest};
 use crate::api::mappings::Stored;
+use crate::api::request_id;
 use crate::clock::now_ms;
-use crate::events::{Events, ScheduleError, ScheduleSpec, WriteError as EventsWriteError};
+use crate::events::{
+    Event, Events, Mapping, QueueSpec, ScheduleError, ScheduleSpec, Source, WriteError as EventsWriteError,
+};
 use crate::functions::{Current, Desk, Entry, Function, Functions, Version};
 use crate::limits::FUNCTIONS_MAX;
 use crate::origin::object_path;
@@ -39,6 +46,22 @@ pub(crate) struct Control {
     fixed: Fixed,
     /// Held by the change that is being made.
     changing: Mutex<()>,
+    /// Functions that changes of objects call, by bucket.
+    watched: std::sync::Mutex<Arc<Watched>>,
+}
+
+/// Functions that changes of objects call, by bucket.
+type Watched = BTreeMap<String, Vec<(FunctionName, ObjectTrigger)>>;
+
+fn watched(current: &Current) -> Watched {
+    let mut watched = Watched::new();
+    for (name, entry) in current {
+        for trigger in &entry.latest.manifest().triggers.object {
+            let list = watched.entry(trigger.bucket.clone()).or_default();
+            list.push((name.clone(), trigger.clone()));
+        }
+    }
+    watched
 }
 
 /// A revision that is to be deployed.
@@ -148,6 +171,7 @@ impl Control {
             address,
             fixed,
             changing: Mutex::default(),
+            watched: std::sync::Mutex::default(),
         }
     }
 
@@ -205,7 +229,7 @@ impl Control {
         // It only fails when the node stops.
         drop(tokio::task::spawn_blocking(move || artifacts.retain_in_runtimes(&used)).await);
         self.serve(current)?;
-        Ok(())
+        Ok(self.map_queues().await?)
     }
 
     /// A function as it is to be served. `seen` are the artifacts that were looked at.
@@ -285,6 +309,8 @@ impl Control {
     /// Makes `current` what is called, here and at the edge.
     fn serve(&self, current: Current) -> Result<(), RouteTableError> {
         let table = routes::table(&self.fixed, &self.functions, &current)?;
+        let watched = Arc::new(watched(&current));
+        *self.watched.lock().unwrap_or_else(PoisonError::into_inner) = watched;
         self.functions.replace(current);
         self.edge.set_routes(table);
         self.functions.load_provisioned();
@@ -293,7 +319,7 @@ impl Control {
 
     /// Compiles an artifact if need be, and checks that it suits the manifest. One that cannot be
     /// used and that no version has is removed.
-    async fn compile(
+    pub(crate) async fn compile(
         &self,
         manifest: &Manifest,
         artifact: Digest,
@@ -440,7 +466,8 @@ impl Control {
             payload: cron.payload.clone().map(Into::into),
         });
         let set = self.events.set_schedules(entry.latest.name(), specs.collect());
-        set.await.map_err(DeployError::Schedule)
+        set.await.map_err(DeployError::Schedule)?;
+        Ok(self.map_queues().await?)
     }
 
     fn add_version(&self, entry: &mut Entry, (number, revision): (u64, u64), row: Revision) {
@@ -481,7 +508,10 @@ impl Control {
             };
             check(entry).map_err(AttachError::Refused)?;
             let same = |function: &&Arc<Function>| {
-                is_same_code(function.deployed(), entry.latest.deployed())
+                let (one, latest) = (function.deployed(), entry.latest.deployed());
+                // Its description may be the publisher's, and was changed only by a deployment.
+                let is_newer = entry.latest.number() > function.number();
+                is_same_code(one, latest) && (!is_newer || said(one) == said(latest))
             };
             let last = entry.published.get(&entry.last_published);
             if let Some(last) = last.filter(same) {
@@ -590,12 +620,48 @@ impl Control {
             control.serve(current)?;
             control.forget(held).await;
             control.events.remove_function(&name).await?;
+            control.map_queues().await?;
             let logs = control.functions.services().logs.clone();
             // It only fails when the node stops, and then the next start is none the worse.
             drop(tokio::task::spawn_blocking(move || logs.remove(&name)).await);
             Ok(removed)
         })
         .await
+    }
+
+    /// Has queues' messages call the functions that their manifests or event source mappings say.
+    /// Queues that a manifest names are made if they are not there.
+    pub(crate) async fn map_queues(&self) -> Result<(), RegistryError> {
+        let stored = self.mappings().await?;
+        let mut mappings: Vec<_> = stored.iter().filter_map(Stored::mapping).collect();
+        for (name, entry) in self.functions.snapshot().iter() {
+            let triggers = &entry.latest.manifest().triggers.queue;
+            mappings.extend(triggers.iter().enumerate().map(|(at, trigger)| Mapping {
+                uuid: format!("{name}/queue-{at}"),
+                queue: trigger.queue.clone(),
+                function: name.clone(),
+                qualifier: None,
+                batch_size: trigger.batch,
+                window_ms: u64::from(trigger.window_s) * 1000,
+                enabled: true,
+                report_batch_item_failures: trigger.report_failures,
+                max_concurrency: entry.concurrency(),
+            }));
+            for trigger in triggers {
+                self.have_queue(&trigger.queue).await;
+            }
+        }
+        self.events.set_mappings(mappings);
+        Ok(())
+    }
+
+    async fn have_queue(&self, name: &str) {
+        if !self.events.queues(Some(name)).await.is_empty() {
+            return;
+        }
+        if let Err(error) = self.events.put_queue(name, QueueSpec::default()).await {
+            tracing::error!(queue = name, error = %ErrorChain(&error), "no queue");
+        }
     }
 
     /// All event source mappings.
@@ -692,34 +758,82 @@ impl Control {
         precondition: Precondition,
     ) -> Result<Committed, WriteError> {
         let deleted = self.store.delete(bucket, key, precondition);
-        self.change_object(object_path(bucket, key), deleted).await
+        let change = (ObjectChange::Removed, 0);
+        self.change_object((bucket, key), change, deleted).await
     }
 
-    /// Completes an object, and makes the edge forget its copy of the one before.
+    /// Completes an object of `size` bytes, and makes the edge forget its copy of the one before.
     pub(crate) async fn put_object(
         self: &Arc<Self>,
         bucket: &BucketName,
         key: &ObjectKey,
-        writer: ObjectWriter,
+        (writer, size): (ObjectWriter, u64),
     ) -> Result<Committed, WriteError> {
         let written = async move { writer.finish_async().await.await };
-        self.change_object(object_path(bucket, key), written).await
+        let change = (ObjectChange::Created, size);
+        self.change_object((bucket, key), change, written).await
     }
 
-    /// Changes the object at `path` of the edge, which then forgets its copy.
+    /// Changes an object; the edge forgets its copy, and functions that wait for such changes have
+    /// an event before this is acknowledged.
     async fn change_object(
         self: &Arc<Self>,
-        path: String,
-        change: impl Future<Output = Result<Committed, WriteError>> + Send + 'static,
+        (bucket, key): (&BucketName, &ObjectKey),
+        change: (ObjectChange, u64),
+        work: impl Future<Output = Result<Committed, WriteError>> + Send + 'static,
     ) -> Result<Committed, WriteError> {
         let control = Arc::clone(self);
+        let (bucket, key) = (bucket.clone(), key.clone());
         to_the_end(async move {
-            let done = change.await?;
-            control.edge.invalidate(&path);
+            let done = work.await?;
+            control.edge.invalidate(&object_path(&bucket, &key));
+            control.tell_of(&bucket, &key, change, &done).await;
             Ok(done)
         })
         .await
     }
+
+    /// Keeps an event for each function that a change of an object calls.
+    async fn tell_of(
+        &self,
+        bucket: &BucketName,
+        key: &ObjectKey,
+        (change, size): (ObjectChange, u64),
+        done: &Committed,
+    ) {
+        let (name, text) = (bucket.as_str(), key.as_str());
+        let called = self.watched.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let watching = called.get(name).map(Vec::as_slice).unwrap_or_default();
+        for (function, trigger) in watching {
+            if !trigger.matches(name, text, change) {
+                continue;
+            }
+            let id = request_id();
+            let tag = done.etag.map(|tag| tag.to_string());
+            let told = ObjectEvent {
+                bucket: name,
+                key: text,
+                change,
+                size,
+                etag: tag.as_deref().map_or("", |tag| tag.trim_matches('"')),
+                version: done.version,
+                at_ms: done.modified_ms,
+                region: &self.functions.services().region,
+                request_id: id,
+            };
+            let payload = told.to_json().into();
+            let event = Event::new(id, function.clone(), payload, Source::Object, now_ms());
+            if let Err(error) = self.events.add(event).await {
+                let error = ErrorChain(&error).to_string();
+                tracing::error!(%function, bucket = name, key = text, error, "an event is lost");
+            }
+        }
+    }
+}
+
+/// What people say of a revision.
+fn said(revision: &Revision) -> &str {
+    revision.settings.as_ref().map_or("", |settings| &settings.description)
 }
 
 /// Whether two revisions are the same but for what people say of them.

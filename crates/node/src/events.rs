@@ -44,9 +44,10 @@ mod writer;
 
 pub(crate) use crate::events::poller::Mapping;
 pub(crate) use crate::events::queue::{NewMessage, QueueError, QueueInfo, QueueSpec};
-pub(crate) use crate::events::schedule::{ScheduleError, ScheduleInfo, ScheduleSpec};
-pub(crate) use crate::events::store::OpenError;
-pub(crate) use crate::events::writer::WriteError;
+pub use crate::events::schedule::ScheduleError;
+pub(crate) use crate::events::schedule::{ScheduleInfo, ScheduleSpec};
+pub use crate::events::store::OpenError;
+pub use crate::events::writer::WriteError;
 
 /// An asynchronous invocation.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -169,6 +170,8 @@ pub(crate) struct Policy {
     pub(crate) max_retries: u32,
     /// Older events are given up, in milliseconds.
     pub(crate) max_age_ms: u64,
+    /// Whether the function may not run at all: its events are given up at once.
+    pub(crate) is_stopped: bool,
     /// Where records of successes go.
     pub(crate) on_success: Option<Destination>,
     /// Where records of events that are given up go.
@@ -182,6 +185,7 @@ impl Default for Policy {
         Self {
             max_retries: EVENT_RETRIES_MAX,
             max_age_ms: EVENT_AGE_MAX_MS,
+            is_stopped: false,
             on_success: None,
             on_failure: None,
             dead_letter: None,

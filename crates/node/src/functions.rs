@@ -14,6 +14,7 @@ use std::time::Instant;
 use fractus_func::{
     Body, Call, CallError, EventCall, FunctionName, Outcome, Program, RequestId,
 };
+use fractus_func::trace::Price;
 use fractus_lambda::sigv4::SigningKeys;
 use http::header::CONTENT_LENGTH;
 
@@ -24,6 +25,7 @@ use crate::limits::{PROGRAM_IDLE_MS, PROGRAM_RETIRED_MS, PROGRAMS_LOADED_MAX};
 use crate::logs::Logs;
 use crate::outbound::Outbound;
 use crate::registry::{Ledger, Revision};
+use crate::traces::{Recorder, Traces};
 use crate::usage::Usage;
 
 mod budget;
@@ -51,6 +53,10 @@ pub(crate) struct Services {
     pub(crate) logs: Logs,
     /// Takes what calls cost.
     pub(crate) usage: Usage,
+    /// Takes what happened during calls that are traced.
+    pub(crate) traces: Traces,
+    /// What calls cost in money.
+    pub(crate) price: Price,
     /// Bounds all guests together.
     pub(crate) budget: Arc<Budget>,
     /// The region that ARNs name.
@@ -66,6 +72,8 @@ pub(crate) struct Asked {
     pub(crate) event: Option<EventCall>,
     /// Keeps the end of what it logs.
     pub(crate) tail: Option<Arc<Tail>>,
+    /// Records it, if it is traced.
+    pub(crate) recorder: Option<Arc<Recorder>>,
 }
 
 /// What is deployed, by name.
@@ -156,7 +164,8 @@ impl Functions {
         }
         for (name, new) in &functions {
             if !before.get(name).is_some_and(|old| Arc::ptr_eq(new, old)) {
-                new.latest.desk().set_limit(new.concurrency());
+                let waits = new.attachments.reserved.is_none();
+                new.latest.desk().set_limit(new.concurrency(), waits);
             }
         }
         self.retired
@@ -171,13 +180,15 @@ impl Functions {
     pub(crate) async fn call(
         &self,
         function: &Arc<Function>,
-        request: http::Request<Body>,
+        mut request: http::Request<Body>,
         id: RequestId,
         asked: Asked,
     ) -> Result<http::Response<Body>, CallError> {
-        let Asked { event, tail } = asked;
-        let is_invoked = event.is_some();
-        let visit = Visit::arrive(&self.services, function, id, (is_invoked, tail));
+        if let Some(recorder) = &asked.recorder {
+            recorder.arrived();
+            recorder.tell_guest(request.headers_mut());
+        }
+        let (event, visit) = Visit::arrive(&self.services, function, id, asked);
         let visit = Arc::new(visit);
         let limit = function.manifest().limits.request_bytes();
         if content_length(&request).is_some_and(|length| length > limit) {
@@ -200,6 +211,7 @@ impl Functions {
             return Err(visit.refuse(Outcome::StartFailed, message));
         };
         let load_us = if was_loaded { 0 } else { micros(begin).max(1) };
+        visit.loaded(load_us);
         let call = Call {
             id,
             request,
@@ -293,7 +305,7 @@ fn content_length(request: &http::Request<Body>) -> Option<u64> {
 }
 
 /// Microseconds since `begin`.
-fn micros(begin: Instant) -> u64 {
+pub(crate) fn micros(begin: Instant) -> u64 {
     u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 

@@ -7,12 +7,15 @@ use bytes::Bytes;
 use fractus_func::{
     Body, CallError, EventCall, FunctionName, Outcome, RequestId, SpeaksHttp,
 };
+use fractus_lambda::limits::RESPONSE_MAX;
 use fractus_lambda::{ErrorShape, event_request, http_answer, is_http_event, plain_answer};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, Method, Request, Response};
-use http_body_util::{BodyExt as _, Full};
+use http::{HeaderValue, Method, Request, Response};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use serde::Serialize;
 
 use crate::functions::{Asked, Function, Functions, Tail};
+use crate::traces::{Recorder, X_AMZN_TRACE_ID};
 
 /// A function to be called with an event.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub(crate) struct Invocation {
     pub(crate) client_context: Option<String>,
     /// The caller's `X-Amzn-Trace-Id`.
     pub(crate) trace: Option<HeaderValue>,
+    /// Records it, if it is traced.
+    pub(crate) recorder: Option<Arc<Recorder>>,
     /// Keeps the end of the log.
     pub(crate) tail: Option<Arc<Tail>>,
 }
@@ -46,12 +51,11 @@ pub(crate) enum Returned {
 /// The beginning of what a function returns.
 #[derive(Debug)]
 pub(crate) struct Answering {
+    id: RequestId,
     response: Response<Body>,
     is_http: bool,
     is_http_event: bool,
 }
-
-pub(crate) const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 
 impl Invocation {
     /// Calls, and waits for all that is returned.
@@ -85,7 +89,7 @@ impl Invocation {
             refused(ErrorShape::invalid_request(error))
         })?;
         if let Some(trace) = self.trace {
-            head.headers.insert(TRACE_ID, trace);
+            head.headers.insert(X_AMZN_TRACE_ID, trace);
         }
         head.headers.insert(CONTENT_LENGTH, body_length(&body).into());
         let asked = Asked {
@@ -94,15 +98,17 @@ impl Invocation {
                 client_context: self.client_context,
             }),
             tail: self.tail,
+            recorder: self.recorder,
         };
         let request = Request::from_parts(head, body);
         match functions.call(&self.function, request, self.id, asked).await {
             Ok(response) => Ok(Answering {
+                id: self.id,
                 is_http: is_component || response.extensions().get::<SpeaksHttp>().is_some(),
                 response,
                 is_http_event,
             }),
-            Err(error) => Err(failed(error)),
+            Err(error) => Err(failed(error, self.id)),
         }
     }
 }
@@ -126,8 +132,22 @@ fn refused(shape: ErrorShape) -> Returned {
     Returned::Refused(CallError::new(Outcome::BadRequest, shape.error_message))
 }
 
+/// An error as AWS Lambda's Python tells it: with the call.
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    shape: &'a ErrorShape,
+    #[serde(rename = "requestId")]
+    id: RequestId,
+}
+
+fn told(shape: &ErrorShape, id: RequestId) -> Returned {
+    let told = serde_json::to_vec(&Told { shape, id });
+    Returned::Failed(told.expect("texts are always JSON").into())
+}
+
 /// An error of the function's as its caller is told it, and any other as it is.
-fn failed(error: CallError) -> Returned {
+fn failed(error: CallError, id: RequestId) -> Returned {
     let own = match error.outcome {
         Outcome::Throttled
         | Outcome::NodeBusy
@@ -147,7 +167,15 @@ fn failed(error: CallError) -> Returned {
     };
     let mut shape = ErrorShape::new(error.kind.unwrap_or_else(|| own.to_owned()), error.message);
     shape.stack_trace = error.stack;
-    Returned::Failed(shape.to_json().into())
+    told(&shape, id)
+}
+
+/// Why a body is not whole, in AWS Lambda's words.
+fn broken_off(error: &(dyn std::error::Error + Send + Sync + 'static)) -> ErrorShape {
+    if error.is::<LengthLimitError>() {
+        return ErrorShape::response_too_large(RESPONSE_MAX as u64);
+    }
+    ErrorShape::new("Runtime.TruncatedResponse", error.to_string())
 }
 
 impl Answering {
@@ -159,24 +187,21 @@ impl Answering {
     /// All that is returned.
     async fn whole(self) -> Returned {
         let (head, body) = self.response.into_parts();
-        let body = match body.collect().await {
+        let body = match Limited::new(body, RESPONSE_MAX).collect().await {
             Ok(body) => body.to_bytes(),
-            Err(error) => {
-                let shape = ErrorShape::new("Runtime.TruncatedResponse", error.to_string());
-                return Returned::Failed(shape.to_json().into());
-            }
+            Err(error) => return told(&broken_off(&*error), self.id),
         };
-        if !self.is_http {
-            return Returned::Value(body);
-        }
-        if self.is_http_event {
-            return Returned::Value(http_answer(&head, &body).into());
-        }
-        if head.status.is_client_error() || head.status.is_server_error() {
+        let value = if !self.is_http {
+            body
+        } else if self.is_http_event {
+            http_answer(&head, &body).into()
+        } else if head.status.is_client_error() || head.status.is_server_error() {
             let kind = format!("Http.{}", head.status.as_u16());
             let shape = ErrorShape::new(kind, String::from_utf8_lossy(&body));
-            return Returned::Failed(shape.to_json().into());
-        }
-        Returned::Value(plain_answer(body))
+            return told(&shape, self.id);
+        } else {
+            plain_answer(body)
+        };
+        Returned::Value(value)
     }
 }

@@ -3,21 +3,29 @@
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
+use fractus_func::trace::{TraceContext, Trigger};
 use fractus_func::{BoxFuture, FunctionName, Outcome};
 use fractus_lambda::control::{FunctionRef, Qualifier, function_arn};
 use fractus_lambda::model::{EventConfig, LATEST};
+use fractus_stdx::ErrorChain;
 use http::HeaderValue;
+use serde_json::json;
+use serde_json::value::to_raw_value;
 
+use crate::admin::md5_of;
+use crate::api::mappings::queue_of;
 use crate::api::request_id;
 use crate::clock::now_ms;
 use crate::control::Control;
 use crate::events::{
-    AddError, DeliverError, Destination, Event, Invoker, Letter, Policy, Source, Verdict,
+    AddError, DeliverError, Destination, Event, Invoker, Letter, NewMessage, Policy, QueueError,
+    Source, Verdict,
 };
 use crate::functions::Functions;
 use crate::invocation::{Invocation, Returned};
 use crate::limits::ACCOUNT;
 use crate::origin::chance;
+use crate::traces::Recorder;
 
 /// Calls functions for the event engine.
 #[derive(Debug)]
@@ -54,6 +62,7 @@ impl Invoker for FunctionInvoker {
             max_age_ms: config
                 .max_age_s
                 .map_or(default.max_age_ms, |seconds| u64::from(seconds) * 1000),
+            is_stopped: entry.attachments.reserved == Some(0),
             on_success: config.on_success.map(Destination),
             on_failure: config.on_failure.map(Destination),
             dead_letter: settings.and_then(|settings| settings.dead_letter.clone()).map(Destination),
@@ -74,6 +83,31 @@ impl Invoker for FunctionInvoker {
     }
 }
 
+async fn send(control: &Control, queue: &str, letter: Letter) -> Result<(), DeliverError> {
+    let attributes: serde_json::Map<_, _> = letter
+        .attributes
+        .into_iter()
+        .map(|(name, value)| {
+            let value = json!({"stringValue": value, "dataType": "String"});
+            (name, value)
+        })
+        .collect();
+    let body = String::from_utf8_lossy(&letter.body).into_owned();
+    let message = NewMessage {
+        md5: md5_of(&body),
+        body,
+        attributes: to_raw_value(&attributes).ok(),
+        delay_ms: 0,
+    };
+    let sent = control.events().queue_send(queue, message).await;
+    sent.map(|_id| ()).map_err(|error| match error {
+        QueueError::NotFound { .. } | QueueError::Name => DeliverError::Gone,
+        error => DeliverError::Failed {
+            reason: ErrorChain(&error).to_string(),
+        },
+    })
+}
+
 fn stopping() -> DeliverError {
     DeliverError::Failed {
         reason: "the node stops".to_owned(),
@@ -91,7 +125,15 @@ async fn invoke(functions: &Functions, event: Event) -> Verdict {
     let region = &functions.services().region;
     let named = qualifier.and_then(|text| Qualifier::parse(text).ok());
     let arn = function_arn(region, ACCOUNT, event.function.as_str(), named.as_ref());
+    let trigger = match event.source {
+        Source::Invoke => Trigger::Invoke,
+        Source::Schedule => Trigger::Cron,
+        Source::Object => Trigger::Object,
+        Source::Queue => Trigger::Queue,
+    };
+    let context = TraceContext::from_fields(None, None, event.trace.as_deref());
     let invocation = Invocation {
+        recorder: Recorder::of_call(&function, event.id, trigger, context, None),
         function,
         id: event.id,
         arn: arn.into(),
@@ -126,8 +168,11 @@ async fn invoke(functions: &Functions, event: Event) -> Verdict {
     }
 }
 
-/// Hands a letter to a function, as an event of its own.
+/// Hands a letter to a queue, or to a function as an event of its own.
 async fn deliver(control: &Control, arn: &str, letter: Letter) -> Result<(), DeliverError> {
+    if let Some(queue) = queue_of(arn) {
+        return send(control, queue, letter).await;
+    }
     let services = control.functions().services();
     let reference = FunctionRef::parse(arn).map_err(|_| DeliverError::Gone)?;
     let is_here = reference.region.as_deref() == Some(&*services.region)

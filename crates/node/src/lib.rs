@@ -35,22 +35,22 @@ pub mod limits;
 mod listener;
 mod logs;
 mod node;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the node does not call it yet")
-)]
 mod openlambda;
 mod origin;
 mod outbound;
 mod registry;
 mod routes;
 mod runtimes;
+mod traces;
 mod usage;
 
 pub use artifacts::ArtifactError;
-pub use config::{Config, ConfigError, ConfigFile, Upstream, UpstreamSpec};
+pub use config::{
+    Config, ConfigError, ConfigFile, EventsSpec, OtelSpec, PriceSpec, Upstream, UpstreamSpec,
+};
 pub use control::DeployError;
 pub use data_dir::{Addresses, Credentials, DataDirError};
+pub use events::{OpenError as EventsOpenError, ScheduleError, WriteError as EventsWriteError};
 pub use listener::Listener;
 pub use node::{Node, StartError};
 pub use registry::RegistryError;

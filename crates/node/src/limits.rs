@@ -5,11 +5,15 @@
 pub const CONFIG_MAX: u64 = 256 << 10;
 /// Upstreams of a configuration file.
 pub const UPSTREAMS_MAX: usize = 256;
+/// Highest price of a second of 1 GiB or of a request, in a currency's unit.
+pub const PRICE_MAX: u32 = 1_000_000;
 /// Longest time that a shutdown may be told to wait for work in flight, in seconds.
 pub const DRAIN_MAX_S: u64 = 900;
 
 /// The account that ARNs name: a node has one.
 pub const ACCOUNT: &str = "000000000000";
+/// Longest time before an event that failed is tried again, in seconds.
+pub const EVENT_RETRY_MAX_S: f64 = 3_600.0;
 /// Deployed functions.
 pub const FUNCTIONS_MAX: usize = 10_000;
 /// Versions of a function that the registry keeps; older ones are forgotten.
@@ -22,8 +26,10 @@ pub const PROGRAM_IDLE_MS: u64 = 300_000;
 pub const PROGRAM_RETIRED_MS: u64 = 3_000;
 /// A program that could not be loaded is not tried again within this time.
 pub const LOAD_RETRY_MS: u64 = 5_000;
-/// How often idle programs are looked for and counters are written down.
+/// How often idle programs are looked for.
 pub const SWEEP_MS: u64 = 5_000;
+/// How often counters are written down that changed: what a crash may lose of them.
+pub const COUNTERS_SAVE_MS: u64 = 500;
 /// Instances of all functions at once.
 pub const INSTANCES_MAX: usize = 2_000;
 /// Longest message of a failed call that is kept as a function's last error.
@@ -45,8 +51,9 @@ pub const LOG_PAGE_MAX: usize = 10_000;
 /// Log lines that a slow follower may fall behind before it reads them from the file.
 pub const LOG_FOLLOW_LAG: usize = 1_024;
 
-/// Body of a request of AWS Lambda's API that brings code: 50 MiB in base64, and what is around it.
-pub const API_CODE_BODY_MAX: usize = 70 << 20;
+/// Body of a request of AWS Lambda's API that brings code, as on AWS: 50 MiB in base64, and what is
+/// around it.
+pub const API_CODE_BODY_MAX: usize = 70_167_211;
 /// A URL of code is good for so long, in seconds: AWS Lambda's ten minutes.
 pub const CODE_URL_S: u64 = 600;
 /// Body of any other request of AWS's APIs that is no invocation.
@@ -172,10 +179,21 @@ pub const MISSED_COUNTED_MAX: u64 = 10_000;
 
 /// An entry of a tar file that tells the name and attributes of the next.
 pub const TAR_EXTENSION_MAX: u64 = 64 << 10;
+/// Uploads of such archives that are in memory at once.
+pub const OL_UPLOADS_MAX: usize = 2;
+/// Further ones wait for so long.
+pub const OL_UPLOAD_WAIT_MS: u64 = 30_000;
+/// Wall time of a call of a function that came so, in seconds: the default of OpenLambda's worker.
+pub const OL_TIMEOUT_S: f64 = 30.0;
+
 /// Queues of messages.
 pub const QUEUES_MAX: usize = 1_000;
 /// Longest name of a queue; SQS's.
 pub const QUEUE_NAME_MAX: usize = 80;
+/// A message of a queue: SQS's 1 MiB.
+pub const QUEUE_MESSAGE_MAX: usize = 1 << 20;
+/// Calls at once for one event source mapping that says nothing of it.
+pub const MAPPING_CONCURRENCY: u32 = 64;
 /// Batches of messages that functions work at, at once.
 pub const QUEUE_BATCHES_MAX: u32 = 64;
 /// Bytes of the messages in one batch, unless a single one is larger.
@@ -184,3 +202,22 @@ pub const QUEUE_BATCH_BYTES_MAX: u64 = 4 << 20;
 pub const QUEUE_SWEEP_MS: u64 = 60_000;
 /// Those of one queue that are dropped at once.
 pub const QUEUE_EXPIRED_MAX: u32 = 10_000;
+
+// Traces.
+
+/// Traces in memory; the oldest go first.
+pub const TRACES_MAX: usize = 1_024;
+/// Bytes of all of them together, about.
+pub const TRACE_BYTES_MAX: usize = 32 << 20;
+/// Traces in one answer.
+pub const TRACES_PAGE_MAX: usize = 1_000;
+/// Traces that wait for their collector; what comes while so many do is dropped and counted.
+pub const EXPORT_QUEUE_MAX: usize = 1_024;
+/// Traces that are sent at once.
+pub const EXPORT_BATCH_MAX: usize = 64;
+/// A trace that waits for others to be sent with waits no longer.
+pub const EXPORT_LINGER_MS: u64 = 1_000;
+/// A collector answers within this time.
+pub const EXPORT_ANSWER_MS: u64 = 5_000;
+/// Traces that were dropped are told of so often.
+pub const EXPORT_COMPLAIN_MS: u64 = 30_000;

@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, GuestObjects};
 use crate::api::{self, Api};
 use crate::artifacts::{ArtifactError, Artifacts};
 use crate::clock::now_ms;
@@ -28,13 +28,15 @@ use crate::descriptors;
 use crate::events::{Clock, Events, EventsConfig, OpenError};
 use crate::functions::{Budget, Functions, Services};
 use crate::invoker::FunctionInvoker;
-use crate::limits::{ACCOUNT, CONTROL_GRACE_MS, CONTROL_THREADS, SETTLE_MS, SWEEP_MS};
+use crate::limits::{ACCOUNT, COUNTERS_SAVE_MS, CONTROL_GRACE_MS, CONTROL_THREADS, SETTLE_MS, SWEEP_MS};
 use crate::listener::{self, Listener, Served};
 use crate::logs::Logs;
+use crate::openlambda::OpenLambda;
 use crate::outbound::{Outbound, OutboundConfig};
 use crate::registry::{Registry, RegistryError};
 use crate::routes::Fixed;
 use crate::runtimes::Runtimes;
+use crate::traces::{Exporter, Traces};
 use crate::usage::Usage;
 
 /// A running node. Stop it with [`Node::shutdown`]; dropping it instead cuts what is in flight, as
@@ -230,6 +232,10 @@ impl Node {
             let grace = left.max(Duration::from_millis(CONTROL_GRACE_MS));
             tokio::join!(api.shutdown(grace), admin.shutdown(grace));
             settle(service.control.functions()).await;
+            let traces = &service.control.functions().services().traces;
+            // What cannot be sent in that time nobody waits for.
+            let patience = Duration::from_millis(CONTROL_GRACE_MS);
+            tokio::time::timeout(patience, traces.flush()).await.ok();
         });
         service.control.save_counters();
         service.control.functions().services().logs.flush();
@@ -298,11 +304,15 @@ fn assemble(
     let runtimes = Runtimes::new(wasm, sandboxes(data, &budget));
     let artifacts = Artifacts::open(data.folder("artifacts")?, runtimes)?;
     let outbound = Outbound::new(store.clone(), &OutboundConfig::default());
+    let collector = config.traces;
+    let exporter = collector.map(|collector| Exporter::start(outbound.clone(), collector));
     let functions = Arc::new(Functions::new(Services {
         artifacts: Arc::new(artifacts),
         outbound: outbound.clone(),
         logs: Logs::open(data.folder("logs")?).map_err(StartError::Threads)?,
         usage: Usage::default(),
+        traces: Traces::new(exporter),
+        price: config.price,
         budget,
         region: credentials.region.as_str().into(),
         keys: Arc::new(SigningKeys::new([credentials.keys()])),
@@ -314,8 +324,12 @@ fn assemble(
         connections_max: descriptors::for_connections(defaults.connections_max),
         ..defaults
     });
-    let fixed = Fixed::new(&functions, &store, &outbound, config.upstreams);
+    let worker = OpenLambda::new(&credentials.admin_token, functions.generation());
+    let fixed = Fixed::new(&functions, &store, &outbound, config.upstreams, worker.clone());
     let events = EventsConfig {
+        retry_delays_ms: config.event_retries.map(|delay| {
+            u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)
+        }),
         account: ACCOUNT.to_owned(),
         region: credentials.region.clone(),
         ..EventsConfig::default()
@@ -323,7 +337,10 @@ fn assemble(
     let path = data.path().join("events.db");
     let events = Events::open(&path, events, Clock::wall()).map_err(StartError::Events)?;
     let kept = (registry, store, events);
-    Ok(Arc::new(Control::new(functions, kept, (edge, edge_address), fixed)))
+    let control = Arc::new(Control::new(functions, kept, (edge, edge_address), fixed));
+    worker.command(&control);
+    outbound.change_objects_with(Arc::new(GuestObjects(Arc::downgrade(&control))));
+    Ok(control)
 }
 
 /// The runtime of native functions, or why this machine has none: the node does without.
@@ -352,14 +369,18 @@ fn sandboxes(data: &DataDir, budget: &Arc<Budget>) -> Result<Arc<dyn Runtime>, S
 
 /// Unloads what is idle and writes counters down, for as long as the node runs.
 async fn maintain(control: Arc<Control>) {
-    let mut ticks = tokio::time::interval(Duration::from_millis(SWEEP_MS));
+    let mut sweeps = tokio::time::interval(Duration::from_millis(SWEEP_MS));
+    let mut saves = tokio::time::interval(Duration::from_millis(COUNTERS_SAVE_MS));
     loop {
-        ticks.tick().await;
-        control.functions().evict_idle(now_ms());
-        let saving = Arc::clone(&control);
-        let saved = tokio::task::spawn_blocking(move || saving.save_counters()).await;
-        if saved.is_err() {
-            return;
+        tokio::select! {
+            _ = sweeps.tick() => control.functions().evict_idle(now_ms()),
+            _ = saves.tick() => {
+                let saving = Arc::clone(&control);
+                let saved = tokio::task::spawn_blocking(move || saving.save_counters()).await;
+                if saved.is_err() {
+                    return;
+                }
+            }
         }
     }
 }

@@ -26,16 +26,21 @@ const X_FRACTUS_ERROR: HeaderName = HeaderName::from_static("x-fractus-error");
 /// The answer to what cannot be answered: a code for programs, a text for people, nothing for
 /// caches.
 pub(crate) fn problem(status: StatusCode, code: &'static str, text: &str) -> Response<Body> {
-    let mut response = Response::new(full(Bytes::from(format!("{text}\n"))));
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    let mut response = unstored(status, kind, format!("{text}\n").into());
+    let code = HeaderValue::from_static(code);
+    response.headers_mut().insert(X_FRACTUS_ERROR, code);
+    response
+}
+
+/// An answer of the node's own that no cache keeps. `kind` is its media type.
+pub(crate) fn unstored(status: StatusCode, kind: HeaderValue, bytes: Bytes) -> Response<Body> {
+    let mut response = Response::new(full(bytes));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
+    headers.insert(CONTENT_TYPE, kind);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(X_FRACTUS_ERROR, HeaderValue::from_static(code));
     response
 }
 

@@ -27,6 +27,7 @@ mod connect;
 mod host;
 mod policy;
 mod store;
+mod traced;
 
 use std::future::ready;
 use std::sync::{Arc, OnceLock};
@@ -39,6 +40,7 @@ use http::{Method, Request, Response};
 use self::client::Client;
 use self::connect::{Connector, Places, Resolve, SystemResolver};
 use self::policy::{Policy, Reach, Target};
+pub(crate) use self::store::Objects;
 use crate::limits::{
     OUTBOUND_CONNECT_MS, OUTBOUND_CONNECTIONS_MAX, OUTBOUND_FUNCTION_CONNECTIONS_MAX,
     OUTBOUND_HEAD_MS, OUTBOUND_STALL_MS, OUTBOUND_UPLOAD_MS,
@@ -78,6 +80,8 @@ impl Default for OutboundConfig {
 #[derive(Clone, Debug)]
 pub(crate) struct Outbound {
     store: Store,
+    /// What changes objects; made after this.
+    objects: Arc<OnceLock<Arc<dyn Objects>>>,
     config: OutboundConfig,
     public: Connector,
     private: Connector,
@@ -115,11 +119,17 @@ impl Outbound {
         let private = Connector::new(Reach::Private, config, resolver);
         Self {
             store,
+            objects: Arc::default(),
             config: config.clone(),
             public: Connector::new(Reach::Public, config, resolver),
             forwarding: Client::new(private.clone(), config),
             private,
         }
+    }
+
+    /// Takes what changes objects on functions' behalf, once.
+    pub(crate) fn change_objects_with(&self, objects: Arc<dyn Objects>) {
+        drop(self.objects.set(objects));
     }
 
     fn client<'a>(&self, lane: &'a Lane, reach: Reach) -> &'a Client {
@@ -153,7 +163,8 @@ impl Outbound {
             Err(error) => return Box::pin(ready(Err(error))),
         };
         if store::is_store(&target) {
-            return store::answer(&self.store, &lane.policy, &target, request);
+            let store = (&self.store, self.objects.get());
+            return store::answer(store, &lane.policy, &target, request);
         }
         if request.method() == Method::CONNECT {
             let why = "functions open no tunnels; use another method than CONNECT".to_owned();

@@ -116,6 +116,9 @@ pub(crate) enum DocumentKind {
     Layer,
     /// Event source mappings.
     Mapping,
+    /// The last number that a version of a function had which is gone, by the function's name: no
+    /// other one has it.
+    LastPublished,
 }
 
 impl DocumentKind {
@@ -123,6 +126,7 @@ impl DocumentKind {
         match self {
             Self::Layer => "layer",
             Self::Mapping => "mapping",
+            Self::LastPublished => "published",
         }
     }
 }
@@ -251,9 +255,11 @@ impl Registry {
             let transaction = connection.transaction()?;
             let revision = next_revision(&transaction, name)?;
             transaction.execute(
-                "INSERT INTO functions (name, current, counters) VALUES (?1, ?2, '{}')
+                "INSERT INTO functions (name, current, counters, published)
+                 VALUES (?1, ?2, '{}', coalesce((SELECT CAST(document AS INTEGER) FROM documents
+                                                 WHERE kind = ?3 AND key = ?1), 0))
                  ON CONFLICT (name) DO UPDATE SET current = excluded.current",
-                params![name, revision],
+                params![name, revision, DocumentKind::LastPublished.name()],
             )?;
             insert(&transaction, revision, new, None)?;
             if let Some(attachments) = attachments {
@@ -369,11 +375,20 @@ impl Registry {
         })
     }
 
-    /// Forgets a function and its versions; false when there was none.
+    /// Forgets a function and its versions, but for the last number that one of them had; false
+    /// when there was none.
     pub(crate) fn remove(&self, name: &FunctionName) -> Result<bool, RegistryError> {
         self.with("remove a function", |connection| {
-            let gone = connection.execute("DELETE FROM functions WHERE name = ?1", [name.as_str()]);
-            gone.map(|rows| rows > 0)
+            let transaction = connection.transaction()?;
+            transaction.execute(
+                "INSERT OR REPLACE INTO documents (kind, key, document)
+                 SELECT ?2, name, published FROM functions WHERE name = ?1 AND published > 0",
+                params![name.as_str(), DocumentKind::LastPublished.name()],
+            )?;
+            let gone =
+                transaction.execute("DELETE FROM functions WHERE name = ?1", [name.as_str()])?;
+            transaction.commit()?;
+            Ok(gone > 0)
         })
     }
 

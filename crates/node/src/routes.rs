@@ -9,6 +9,7 @@ use fractus_func::{FunctionName, Manifest, RouteSpec, RouteTable, RouteTableErro
 
 use crate::config::Upstream;
 use crate::functions::{Current, Functions};
+use crate::openlambda::{self, OpenLambda};
 use crate::origin::{BucketOrigin, FunctionOrigin, UpstreamOrigin};
 use crate::outbound::Outbound;
 
@@ -22,6 +23,8 @@ pub(crate) struct Fixed {
     pub(crate) buckets: Arc<dyn Origin>,
     /// Servers elsewhere.
     pub(crate) upstreams: Vec<(RouteSpec, Arc<dyn Origin>)>,
+    /// The API of an OpenLambda worker.
+    pub(crate) worker: Arc<dyn Origin>,
 }
 
 impl Fixed {
@@ -31,6 +34,7 @@ impl Fixed {
         store: &Store,
         outbound: &Outbound,
         upstreams: Vec<Upstream>,
+        worker: OpenLambda,
     ) -> Self {
         let upstreams = upstreams.into_iter().map(|Upstream { route, url }| {
             let generation = functions.generation();
@@ -40,6 +44,7 @@ impl Fixed {
         Self {
             upstreams: upstreams.collect(),
             buckets: Arc::new(BucketOrigin::new(store.clone(), functions.generation())),
+            worker: Arc::new(worker),
         }
     }
 }
@@ -74,7 +79,14 @@ pub(crate) fn reserved(manifest: &Manifest) -> Option<&RouteSpec> {
             route.path.starts_with(folder) || folder.trim_end_matches('/') == route.path
         };
         let others_host = |host: &String| host.ends_with(".localhost") && *host != own;
-        under("/run/") || under("/b/") || route.host.as_ref().is_some_and(others_host)
+        let is_workers = |path: &str| match path.strip_suffix('/') {
+            Some(_) => route.path.starts_with(path),
+            None => route.path == path,
+        };
+        under("/run/")
+            || under("/b/")
+            || route.host.as_ref().is_some_and(others_host)
+            || route.host.is_none() && openlambda::PATHS.into_iter().any(is_workers)
     })
 }
 
@@ -87,6 +99,9 @@ pub(crate) fn table(
     let mut table = Table::default();
     let buckets = route(None, "/b/".to_owned());
     table.insert(&buckets, Arc::clone(&fixed.buckets))?;
+    for path in openlambda::PATHS {
+        table.insert(&route(None, path.to_owned()), Arc::clone(&fixed.worker))?;
+    }
     for (route, origin) in &fixed.upstreams {
         table.insert(route, Arc::clone(origin))?;
     }

@@ -1,9 +1,9 @@
 //! What the most recent calls cost.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
-use fractus_func::{RequestId, UsageRecord};
+use fractus_func::{Counters, FunctionName, RequestId, UsageRecord};
 
 use crate::limits::USAGE_RECORDS_MAX;
 
@@ -20,8 +20,18 @@ pub(crate) struct UsageQuery<'a> {
     pub(crate) function: Option<&'a str>,
     /// Of this call.
     pub(crate) request_id: Option<RequestId>,
+    /// That ended no earlier, in milliseconds since the UNIX epoch.
+    pub(crate) since_ms: u64,
     /// So many at most.
     pub(crate) limit: usize,
+}
+
+impl UsageQuery<'_> {
+    fn wants(&self, record: &UsageRecord) -> bool {
+        self.function.is_none_or(|name| record.function.as_str() == name)
+            && self.request_id.is_none_or(|id| record.request_id == id)
+            && record.ended_ms >= self.since_ms
+    }
 }
 
 impl Usage {
@@ -34,16 +44,32 @@ impl Usage {
         records.push_back(record);
     }
 
+    /// The sums over the records that match, by function and number of the revision, whatever the
+    /// query's limit; and since when records are complete, in milliseconds since the UNIX epoch: 0
+    /// if none was dropped.
+    pub(crate) fn sums(
+        &self,
+        query: UsageQuery<'_>,
+    ) -> (BTreeMap<(FunctionName, u64), Counters>, u64) {
+        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let complete_ms = match records.front() {
+            Some(first) if records.len() == USAGE_RECORDS_MAX => first.ended_ms,
+            _ => 0,
+        };
+        let records: Vec<_> = records.iter().filter(|record| query.wants(record)).cloned().collect();
+        let mut sums: BTreeMap<_, Counters> = BTreeMap::new();
+        for record in records {
+            let key = (record.function.clone(), record.version);
+            sums.entry(key).or_default().add(&record);
+        }
+        (sums, complete_ms)
+    }
+
     /// The newest records that match, newest first.
     pub(crate) fn find(&self, query: UsageQuery<'_>) -> Vec<UsageRecord> {
-        let wanted = |record: &&UsageRecord| {
-            query
-                .function
-                .is_none_or(|name| record.function.as_str() == name)
-                && query.request_id.is_none_or(|id| record.request_id == id)
-        };
         let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = records.iter().rev().filter(wanted).take(query.limit);
+        let found = records.iter().rev().filter(|record| query.wants(record));
+        let found = found.take(query.limit);
         found.cloned().collect()
     }
 }
@@ -59,7 +85,7 @@ mod tests {
     fn record(function: &str, number: u64) -> UsageRecord {
         let id = RequestId::from_random(u128::from(number));
         let report = refusal(id, 0, Outcome::Throttled, String::new());
-        UsageRecord::new(function.parse().unwrap(), 1, number, &report)
+        UsageRecord::new(function.parse().unwrap(), 1, 128, number, &report)
     }
 
     #[test]
@@ -73,6 +99,7 @@ mod tests {
             let found = usage.find(UsageQuery {
                 function,
                 request_id,
+                since_ms: 0,
                 limit,
             });
             found

@@ -1,18 +1,24 @@
 //! `fractus invoke`: calls a function through the edge, as any client would.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use fractus_func::FunctionName;
+use fractus_func::trace::{SpanId, TraceContext, TraceId};
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
 use indicatif::ProgressBar;
 use tokio::fs::File;
 use tokio::io::{stdin, stdout};
 
 use crate::cli::Context;
-use crate::client::{Body, Pace, copy, empty, find, from_bytes, from_reader, header, send, url};
+use crate::client::{
+    Admin, Body, Pace, copy, empty, find, from_bytes, from_reader, header, send, url,
+};
+use crate::commands::trace::show_fresh;
 use crate::failure::Failure;
 use crate::limits::INVOKE_MAX;
 use crate::output::Output;
@@ -22,11 +28,15 @@ const EXAMPLES: &str = "\
 Examples:
   fractus invoke hello
   fractus invoke echo --data '{\"a\": 1}' -v
+  fractus invoke hello --trace                         see `fractus trace --help`
   fractus invoke resize --path '/cat.jpg?w=320' > small.jpg
   fractus --data DIR invoke hello --data @body.json    DIR is the node's data directory
 
 The body goes to standard output. The exit code is 1 if the call failed, whatever the function
 itself answered otherwise.";
+
+/// The W3C's field (Trace Context §3.2).
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
@@ -48,6 +58,12 @@ pub(crate) struct Args {
     /// Show status and headers on standard error
     #[arg(long, short)]
     verbose: bool,
+    /// Trace the call, and show on standard error what happened when and what it cost
+    #[arg(long)]
+    trace: bool,
+    /// Write the trace to a file, for ui.perfetto.dev or chrome://tracing
+    #[arg(long, value_name = "FILE", requires = "trace")]
+    chrome: Option<PathBuf>,
     /// The node's data directory, as `fractus --data DIR` before the command also says
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
@@ -109,17 +125,54 @@ fn parse_header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     let node = find(context.data())?;
+    // Who may not read traces is told so before the call.
+    let admin = args.trace.then(|| Admin::connect(context.data())).transpose()?;
     let pace = Pace::default();
     let target = url(node.edge, &path(&args));
-    let request = request(&args, &target, &pace).await?;
+    let mut request = request(&args, &target, &pace).await?;
+    if args.trace {
+        ask_for_trace(request.headers_mut());
+    }
     let response = send(request, &pace, INVOKE_MAX).await?;
     if args.verbose {
         show_head(&context.output, &response);
     }
+    let head = response.headers();
+    let id = header(head, "x-request-id").unwrap_or_default().to_owned();
+    let is_cached = header(head, "cache-status").is_some_and(|status| status.contains("; hit"));
+    let called = answer(args.name.as_str(), response).await;
+    match admin {
+        Some(_) if is_cached => context.output.note("the cache answered: no function ran"),
+        Some(admin) => {
+            let shown = show_fresh(context, &admin, &id, args.chrome.as_deref()).await;
+            // What went wrong with the call comes first.
+            return called.and_then(|code| shown.map(|()| code));
+        }
+        None => {}
+    }
+    called
+}
+
+/// Asks for a trace, unless the user did in other words.
+fn ask_for_trace(headers: &mut HeaderMap) {
+    if headers.contains_key(TRACEPARENT) {
+        return;
+    }
+    // The keys of a hash map are random.
+    let random = || RandomState::new().build_hasher().finish();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    let trace = TraceId::new(now_ms, u128::from(random()) << 64 | u128::from(random()));
+    let context = TraceContext::new(trace).within(SpanId::new(random()));
+    let field = context.to_traceparent().and_then(|text| HeaderValue::try_from(text).ok());
+    headers.insert(TRACEPARENT, field.expect("there is a parent, and digits are ASCII"));
+}
+
+/// Writes an answer out; a failed call is a failure.
+async fn answer(name: &str, response: Response<Incoming>) -> Result<ExitCode, Failure> {
     let status = response.status();
     let error = header(response.headers(), "x-fractus-error").map(str::to_owned);
     let id = header(response.headers(), "x-request-id").map(str::to_owned);
-    let name = args.name.as_str();
     let look =
         format!("`fractus logs {name}` shows what it wrote, `fractus usage {name}` what it took");
     copy(response.into_body(), &mut stdout(), &ProgressBar::hidden())

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use fractus_node::{Addresses, Config, ConfigFile, Node};
+use fractus_node::{Addresses, Config, ConfigFile, Node, OtelSpec};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -33,6 +33,9 @@ pub(crate) struct Args {
     /// Read a configuration; flags go before it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Export traces to this OpenTelemetry collector, by OTLP/HTTP
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    otel: Option<String>,
     /// Form of the log on standard error
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log: LogForm,
@@ -79,6 +82,7 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     let Args {
         listen,
         config,
+        otel,
         log,
     } = args;
     log_to_stderr(log, LOGGED)?;
@@ -86,9 +90,12 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         Some(path) => ConfigFile::read(path).map_err(|error| unusable(&error))?,
         None => ConfigFile::default(),
     };
-    let given = context.given.clone();
+    let flags = ConfigFile {
+        otel: OtelSpec { endpoint: otel },
+        ..listen.config(context.given.clone())
+    };
     let config = file
-        .with(listen.config(given))
+        .with(flags)
         .check()
         .map_err(|error| unusable(&error))?;
     let data = config.data.clone();

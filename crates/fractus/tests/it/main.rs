@@ -1,6 +1,8 @@
 //! The real binary, run as a user runs it: each test on a data directory and ports of its own.
 
 #[cfg(test)]
+mod aws;
+#[cfg(test)]
 mod bench;
 #[cfg(test)]
 mod crash;
@@ -12,6 +14,8 @@ mod functions;
 mod native;
 #[cfg(test)]
 mod objects;
+#[cfg(test)]
+mod openlambda;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

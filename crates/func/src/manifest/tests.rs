@@ -1,6 +1,6 @@
 use fractus_stdx::ErrorChain;
 
-use super::{Instances, Manifest, Payload};
+use super::{Instances, Manifest, ObjectChange, Payload};
 use crate::RuntimeKind;
 
 fn error(text: &str) -> String {
@@ -113,7 +113,7 @@ fn a_name_is_enough() {
 fn what_is_wrong_is_named() {
     for (text, said) in [
         ("", "missing field `name`"),
-        ("name = \"Hello\"", "`Hello` cannot name a function"),
+        ("name = \"he.llo\"", "`he.llo` cannot name a function"),
         ("name = \"a\"\nmemory = 5", "unknown field `memory`"),
         (
             "name = \"a\"\n[limits]\nmemory_mb = 0",
@@ -203,5 +203,52 @@ fn what_is_wrong_about_native_functions_is_named() {
     ] {
         let error = error(text);
         assert!(error.contains(said), "{text:?} said: {error}");
+    }
+}
+
+#[test]
+fn triggers_and_methods_are_read_and_checked() {
+    let text = r#"
+        name = "f"
+        methods = ["GET", "M-SEARCH"]
+        [[triggers.cron]]
+        schedule = "*/5 * * * *"
+        timezone = "Europe/Berlin"
+        payload = "{\"a\": 1}"
+        [[triggers.object]]
+        bucket = "photos"
+        prefix = "in/"
+        suffix = ".jpg"
+        [[triggers.queue]]
+        queue = "jobs"
+    "#;
+    let manifest = Manifest::from_toml(text).unwrap();
+    let object = &manifest.triggers.object[0];
+    assert!(object.matches("photos", "in/a.jpg", ObjectChange::Created));
+    for (bucket, key, change) in [
+        ("photo", "in/a.jpg", ObjectChange::Created),
+        ("photos", "out/a.jpg", ObjectChange::Created),
+        ("photos", "in/a.png", ObjectChange::Created),
+        ("photos", "in/a.jpg", ObjectChange::Removed),
+    ] {
+        assert!(!object.matches(bucket, key, change), "{bucket} {key} {change:?}");
+    }
+    assert_eq!(manifest.triggers.queue[0].batch, 10);
+    let json = serde_json::to_string(&manifest).unwrap();
+    assert_eq!(serde_json::from_str::<Manifest>(&json).unwrap(), manifest);
+    for (line, told) in [
+        ("methods = [\"get\"]", "no HTTP method"),
+        ("[[triggers.cron]]\nschedule = \"* * *\"", "triggers.cron"),
+        ("[[triggers.cron]]\nschedule = \"@daily\"\ntimezone = \"Mars\"", "Mars"),
+        ("[[triggers.cron]]\nschedule = \"@daily\"\npayload = \"{\"", "not JSON"),
+        ("[[triggers.object]]\nbucket = \"\"", "names no bucket"),
+        ("[[triggers.object]]\nbucket = \"b\"\non = []", "no change"),
+        ("[[triggers.queue]]\nqueue = \"a b\"", "is no queue"),
+        ("[[triggers.queue]]\nqueue = \"a\"\nbatch = 0", "triggers.queue.batch"),
+        ("[[triggers.mail]]\nto = \"a\"", "cannot be read"),
+    ] {
+        let error = Manifest::from_toml(&format!("name = \"f\"\n{line}")).unwrap_err();
+        let text = ErrorChain(&error).to_string();
+        assert!(text.contains(told), "{line}: {text}");
     }
 }

@@ -61,10 +61,11 @@ pub struct LayerRef {
 }
 
 impl FunctionRef {
-    /// Reads `name`, `function:name`, `ACCOUNT:function:name`, `ACCOUNT:name` or
-    /// `arn:aws:lambda:REGION:ACCOUNT:function:name`, each with `:qualifier` or without. Whose
-    /// account and region it is, is not looked at. The error is a `ValidationException` about
-    /// `functionName`.
+    /// Reads `name`, `function:name`, `ACCOUNT:function:name`, `ACCOUNT:name`,
+    /// `REGION:ACCOUNT:function:name` or `arn:aws:lambda:REGION:ACCOUNT:function:name`, each with
+    /// `:qualifier` or without. Whose account and region it is, is not looked at, and the name may
+    /// be longer than any function's: see [`FunctionRef::check_new`]. The error is a
+    /// `ValidationException` about `functionName`.
     pub fn parse(text: &str) -> Result<Self, ServiceError> {
         let refused = |constraint| ServiceError::constraint("functionName", text, constraint);
         let mismatch = || refused(Constraint::Pattern(FUNCTION_PATTERN));
@@ -78,19 +79,25 @@ impl FunctionRef {
             let rest = rest.strip_prefix("function:").ok_or_else(mismatch)?;
             (Some(region), Some(account), rest)
         } else {
-            let split = text.split_once(':').filter(|(first, _)| is_account(first));
-            let (account, rest) = split.map_or((None, text), |(first, rest)| (Some(first), rest));
+            let (region, rest) = short_region(text);
+            let split = rest.split_once(':').filter(|(first, _)| is_account(first));
+            let (account, rest) = split.map_or((None, rest), |(first, rest)| (Some(first), rest));
             (
-                None,
+                region,
                 account,
                 rest.strip_prefix("function:").unwrap_or(rest),
             )
         };
         let (name, qualifier) = match rest.split_once(':') {
-            Some((name, qualifier)) => (
-                name,
-                Some(Qualifier::from_text(qualifier).ok_or_else(mismatch)?),
-            ),
+            Some((name, qualifier)) => {
+                let qualifier = Qualifier::from_text(qualifier);
+                // Only here no alias has a dollar sign.
+                let known = |one: &Qualifier| match one {
+                    Qualifier::Alias(alias) => is_name(alias),
+                    _ => true,
+                };
+                (name, Some(qualifier.filter(known).ok_or_else(mismatch)?))
+            }
             None if text.len() > FUNCTION_REF_MAX => {
                 return Err(refused(Constraint::LengthMax(FUNCTION_REF_MAX)));
             }
@@ -99,15 +106,37 @@ impl FunctionRef {
         if !is_name(name) {
             return Err(mismatch());
         }
-        if name.len() > FUNCTION_NAME_MAX {
-            return Err(refused(Constraint::LengthMax(FUNCTION_NAME_MAX)));
-        }
         Ok(Self {
             account: account.map(str::to_owned),
             region: region.map(str::to_owned),
             name: name.to_owned(),
             qualifier,
         })
+    }
+
+    /// Whether a function may be made by this name; `text` is what was parsed.
+    pub fn check_new(&self, text: &str) -> Result<(), ServiceError> {
+        if self.name.len() <= FUNCTION_NAME_MAX {
+            return Ok(());
+        }
+        let most = Constraint::LengthMax(FUNCTION_NAME_MAX);
+        let error = ServiceError::constraint("functionName", text, most);
+        Err(ServiceError::invalid_parameter(error.message))
+    }
+
+    /// Whether it is in the region `own`, or names none; `text` is what was parsed.
+    pub fn check_region(&self, text: &str, own: &str) -> Result<(), ServiceError> {
+        match self.region.as_deref() {
+            None => Ok(()),
+            Some(region) if region == own => Ok(()),
+            Some(region) if is_region(region) => Err(ServiceError::not_found(format!(
+                "Functions from '{region}' are not reachable in this region ('{own}')"
+            ))),
+            Some(_) => {
+                let pattern = Constraint::Pattern(FUNCTION_PATTERN);
+                Err(ServiceError::constraint("functionName", text, pattern))
+            }
+        }
     }
 
     /// With the request's parameter `Qualifier`; empty text is none. It may say what the name says
@@ -159,7 +188,11 @@ impl Qualifier {
             return Some(Self::Latest);
         }
         if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-            return text.parse().ok().map(Self::Version);
+            // No version has a number beyond that.
+            let number = text.parse().ok().map(Self::Version);
+            return number.or_else(|| {
+                (text.len() <= QUALIFIER_MAX).then(|| Self::Alias(text.to_owned()))
+            });
         }
         let is_alias = (1..=QUALIFIER_MAX).contains(&text.len())
             && text.bytes().all(|byte| byte == b'$' || is_name_byte(byte));
@@ -272,15 +305,54 @@ fn arn(text: &str) -> Option<(&str, &str, &str)> {
     let (partition, rest) = text.strip_prefix("arn:")?.split_once(':')?;
     let (region, rest) = rest.strip_prefix("lambda:")?.split_once(':')?;
     let (account, rest) = rest.split_once(':')?;
-    let is_region = !region.is_empty()
-        && region
-            .bytes()
-            .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
     let is_partition = partition.is_empty()
         || partition
             .strip_prefix("aws")
             .is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_alphabetic() || b == b'-'));
-    (is_partition && is_region && is_account(account)).then_some((region, account, rest))
+    (is_partition && has_region_bytes(region) && is_account(account))
+        .then_some((region, account, rest))
+}
+
+/// The region in front of `ACCOUNT:function:name`, and the rest.
+fn short_region(text: &str) -> (Option<&str>, &str) {
+    let split = text.split_once(':').filter(|(region, rest)| {
+        let account = rest.split_once(':').map_or("", |(account, _)| account);
+        *region != "function"
+            && has_region_bytes(region)
+            && !is_account(region)
+            && is_account(account)
+    });
+    split.map_or((None, text), |(region, rest)| (Some(region), rest))
+}
+
+fn has_region_bytes(text: &str) -> bool {
+    let plain = |b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-');
+    !text.is_empty() && text.bytes().all(plain)
+}
+
+/// Whether a region of AWS may have this name: `us-east-1`, `us-gov-west-1`, `us-iso-east-1`.
+fn is_region(text: &str) -> bool {
+    let mut parts: Vec<_> = text.strip_prefix("eusc-").unwrap_or(text).split('-').collect();
+    let is_special = |part: &str| {
+        part == "gov"
+            || part.strip_prefix("iso").is_some_and(|rest| {
+                rest.len() <= 1 && rest.bytes().all(|b| b.is_ascii_lowercase())
+            })
+    };
+    if parts.len() == 4 && is_special(parts[1]) {
+        parts.remove(1);
+    }
+    let letters = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase());
+    match parts[..] {
+        [land, place, number] => {
+            land.len() == 2
+                && letters(land)
+                && letters(place)
+                && number.len() == 1
+                && number.bytes().all(|b| b.is_ascii_digit())
+        }
+        _ => false,
+    }
 }
 
 fn is_account(text: &str) -> bool {

@@ -12,7 +12,7 @@ use crate::limits::{ANSWER_FIELDS_MAX, PRELUDE_MAX};
 fn context() -> UrlContext<'static> {
     UrlContext {
         request_id: RequestId::from_random(0),
-        account_id: "anonymous",
+        signed_by: None,
         api_id: "hello",
         domain: "hello.localhost",
         source_ip: "127.0.0.1",
@@ -23,6 +23,35 @@ fn context() -> UrlContext<'static> {
 fn event(request: Request<&[u8]>) -> Value {
     let (head, body) = request.into_parts();
     serde_json::from_slice(&url_event(&head, body, &context())).unwrap()
+}
+
+#[test]
+fn an_event_tells_who_signed_it() {
+    let by = fractus_func::SignedBy {
+        access_key_id: "AKIA".to_owned(),
+        account: "123456789012".to_owned(),
+    };
+    let context = UrlContext {
+        signed_by: Some(&by),
+        ..context()
+    };
+    let (head, ()) = Request::get("/").body(()).unwrap().into_parts();
+    let event: Value = serde_json::from_slice(&url_event(&head, b"", &context)).unwrap();
+    let said = &event["requestContext"];
+    assert_eq!(said["accountId"], "123456789012");
+    assert_eq!(said["domainName"], "hello.localhost");
+    assert_eq!(
+        said["authorizer"],
+        json!({"iam": {
+            "accessKey": "AKIA",
+            "accountId": "123456789012",
+            "callerId": "123456789012",
+            "cognitoIdentity": null,
+            "principalOrgId": null,
+            "userArn": "arn:aws:iam::123456789012:root",
+            "userId": "123456789012",
+        }})
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use fractus_func::RequestId;
+use fractus_func::{RequestId, SignedBy};
 use http::header::{CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use http::request::Parts;
 use http::{Uri, Version};
@@ -18,8 +18,8 @@ use super::time::common_log;
 pub struct UrlContext<'a> {
     /// The invocation.
     pub request_id: RequestId,
-    /// Whose function it is: an account's number, or `anonymous`.
-    pub account_id: &'a str,
+    /// Who signed the request, where that was asked for.
+    pub signed_by: Option<&'a SignedBy>,
     /// Stands for the function in its URL.
     pub api_id: &'a str,
     /// The host that was asked, without a port.
@@ -152,9 +152,19 @@ fn request_context(out: &mut Vec<u8>, head: &Parts, context: &UrlContext<'_>) {
         out.extend_from_slice(name.as_bytes());
         string(out, value);
     };
-    field(r#","requestContext":{"accountId":"#, context.account_id);
+    let account = context.signed_by.map_or("anonymous", |by| &by.account);
+    field(r#","requestContext":{"accountId":"#, account);
     field(r#","apiId":"#, context.api_id);
-    field(r#","domainName":"#, context.domain);
+    if let Some(by) = context.signed_by {
+        field(r#","authorizer":{"iam":{"accessKey":"#, &by.access_key_id);
+        field(r#","accountId":"#, &by.account);
+        field(r#","callerId":"#, &by.account);
+        field(r#","cognitoIdentity":null,"principalOrgId":null,"userArn":"#, &root(&by.account));
+        field(r#","userId":"#, &by.account);
+        field("}},\"domainName\":", context.domain);
+    } else {
+        field(r#","domainName":"#, context.domain);
+    }
     field(r#","domainPrefix":"#, prefix);
     field(r#","http":{"method":"#, head.method.as_str());
     field(r#","path":"#, head.uri.path());
@@ -166,6 +176,11 @@ fn request_context(out: &mut Vec<u8>, head: &Parts, context: &UrlContext<'_>) {
     field(r#","stage":"#, "$default");
     field(r#","time":"#, &time);
     out.extend_from_slice(format!(r#","timeEpoch":{}}}"#, context.now_ms).as_bytes());
+}
+
+/// Whoever has an account's keys is the account.
+fn root(account: &str) -> String {
+    format!("arn:aws:iam::{account}:root")
 }
 
 fn protocol(version: Version) -> &'static str {

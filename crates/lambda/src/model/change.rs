@@ -8,8 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use fractus_func::{Manifest, RuntimeKind};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use super::object::object;
 use super::settings::Settings;
 use crate::control::{Constraint, ServiceError};
 use crate::limits::{
@@ -28,11 +29,11 @@ pub struct CreateFunction {
     #[serde(default)]
     pub function_name: Option<String>,
     /// The code.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
     pub code: Option<CodeSource>,
     /// Whether to publish a version of it at once.
     #[serde(default)]
-    pub publish: bool,
+    pub publish: Option<bool>,
     /// Its tags.
     #[serde(default)]
     pub tags: Option<Tags>,
@@ -89,10 +90,10 @@ pub struct UpdateCode {
     pub architectures: Option<Vec<String>>,
     /// Whether to publish a version of it at once.
     #[serde(default)]
-    pub publish: bool,
+    pub publish: Option<bool>,
     /// Only check.
     #[serde(default)]
-    pub dry_run: bool,
+    pub dry_run: Option<bool>,
     /// Only if the function still has this revision.
     #[serde(default)]
     pub revision_id: Option<String>,
@@ -116,19 +117,24 @@ pub struct ConfigChange {
     /// Such as `python3.12`.
     pub runtime: Option<String>,
     /// `{"Variables": {…}}`.
+    #[serde(deserialize_with = "object")]
     pub environment: Option<Environment>,
     /// `{"TargetArn": …}`; an empty one takes it away.
+    #[serde(deserialize_with = "object")]
     pub dead_letter_config: Option<DeadLetterConfig>,
     /// `{"Mode": "Active" | "PassThrough"}`.
+    #[serde(deserialize_with = "object")]
     pub tracing_config: Option<TracingConfig>,
     /// ARNs of layers with their versions.
     pub layers: Option<Vec<String>>,
     /// `{"Size": MiB}` of `/tmp`.
+    #[serde(deserialize_with = "object")]
     pub ephemeral_storage: Option<EphemeralStorage>,
     /// `{"ApplyOn": "PublishedVersions" | "None"}`.
+    #[serde(deserialize_with = "object")]
     pub snap_start: Option<SnapStart>,
     /// `{"LogFormat": "Text" | "JSON", …}`.
-    pub logging_config: Option<Value>,
+    pub logging_config: Option<Map<String, Value>>,
     /// Refused unless empty.
     pub vpc_config: Option<Value>,
     /// Refused unless empty.
@@ -263,7 +269,8 @@ pub fn check_architectures(given: &[String]) -> Result<(), ServiceError> {
 pub fn check_tags(tags: &Tags) -> Result<(), ServiceError> {
     if tags.len() > TAGS_MAX {
         return Err(ServiceError::invalid_parameter(format!(
-            "Tag count exceeds the maximum of {TAGS_MAX} tags per resource"
+            "Number of tags exceeds resource tag limit: {} are more than {TAGS_MAX}",
+            tags.len()
         )));
     }
     for (name, value) in tags {
@@ -344,26 +351,19 @@ impl ConfigChange {
             settings.dead_letter = target.cloned();
         }
         if let Some(mode) = self.tracing_config.as_ref().and_then(|t| t.mode.as_deref()) {
-            settings.traced = match mode {
-                "Active" => true,
-                "PassThrough" => false,
-                other => {
-                    let all = ["PassThrough", "Active"];
-                    let member = "tracingConfig.mode";
-                    return Err(ServiceError::constraint(
-                        member,
-                        other,
-                        Constraint::Enum(&all),
-                    ));
-                }
-            };
+            check_enum("tracingConfig.mode", mode, &["PassThrough", "Active"])?;
+            settings.traced = mode == "Active";
         }
         if let Some(logging) = &self.logging_config {
-            settings.logging = Some(logging.clone());
+            check_logging(logging)?;
+            settings.logging = Some(logging.clone().into());
+        }
+        if let Some(logging) = &settings.logging {
             manifest_logging(manifest, logging);
         }
-        if let Some(apply_on) = self.snap_start.as_ref().and_then(|s| s.apply_on.clone()) {
-            settings.snap_start = Some(apply_on);
+        if let Some(apply_on) = self.snap_start.as_ref().and_then(|s| s.apply_on.as_ref()) {
+            check_enum("snapStart.applyOn", apply_on, &["PublishedVersions", "None"])?;
+            settings.snap_start = Some(apply_on.clone());
         }
         let layers = self.layers.as_ref().map_or(0, Vec::len);
         if layers > LAYERS_MAX {
@@ -452,6 +452,72 @@ impl ConfigChange {
     }
 }
 
+fn check_enum(member: &str, value: &str, all: &[&str]) -> Result<(), ServiceError> {
+    if all.contains(&value) {
+        return Ok(());
+    }
+    Err(ServiceError::constraint(member, value, Constraint::Enum(all)))
+}
+
+fn check_logging(logging: &Map<String, Value>) -> Result<(), ServiceError> {
+    let levels = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
+    let known: [(&str, &str, &[&str]); 3] = [
+        ("LogFormat", "loggingConfig.logFormat", &["JSON", "Text"]),
+        ("ApplicationLogLevel", "loggingConfig.applicationLogLevel", &levels),
+        ("SystemLogLevel", "loggingConfig.systemLogLevel", &["DEBUG", "INFO", "WARN"]),
+    ];
+    for (name, member, all) in known {
+        match logging.get(name) {
+            None | Some(Value::Null) => {}
+            Some(Value::String(value)) => check_enum(member, value, all)?,
+            Some(_) => {
+                return Err(ServiceError::serialization(format!("{name} is no text")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Checks what kind of package a function comes in.
+pub fn check_package_type(kind: &str) -> Result<(), ServiceError> {
+    check_enum("packageType", kind, &["Zip", "Image"])
+}
+
+/// Whether a layer may be for a runtime of this name: one of AWS Lambda's, be it here or not.
+pub fn is_runtime(name: &str) -> bool {
+    runtime_kind(name).is_some() || RUNTIMES_ELSEWHERE.contains(&name)
+}
+
+/// Runtimes of AWS Lambda that no node has, but layers may be for.
+const RUNTIMES_ELSEWHERE: [&str; 26] = [
+    "dotnet10",
+    "dotnet6",
+    "dotnet8",
+    "dotnetcore1.0",
+    "dotnetcore2.0",
+    "dotnetcore2.1",
+    "dotnetcore3.1",
+    "go1.x",
+    "java11",
+    "java17",
+    "java21",
+    "java25",
+    "java8",
+    "java8.al2",
+    "nodejs",
+    "nodejs4.3",
+    "nodejs4.3-edge",
+    "nodejs6.10",
+    "nodejs8.10",
+    "python2.7",
+    "ruby2.5",
+    "ruby2.7",
+    "ruby3.2",
+    "ruby3.3",
+    "ruby3.4",
+    "ruby3.5",
+];
+
 fn check_role(role: &str) -> Result<(), ServiceError> {
     const PATTERN: &str = "arn:(aws[a-zA-Z-]*)?:iam::\\d{12}:role/?[a-zA-Z_0-9+=,.@\\-_/]+";
     let rest = role
@@ -484,36 +550,39 @@ fn check_environment(variables: &BTreeMap<String, String>) -> Result<(), Service
              variables you have provided exceeded the {ENV_MAX} byte limit. String measured: {size}"
         )));
     }
+    let taken: Vec<_> = variables
+        .keys()
+        .map(String::as_str)
+        .filter(|name| RESERVED.contains(name))
+        .collect();
+    if !taken.is_empty() {
+        return Err(ServiceError::invalid_parameter(format!(
+            "Lambda was unable to configure your environment variables because the environment \
+             variables you have provided contains reserved keys that are currently not supported \
+             for modification. Reserved keys used in this request: {}",
+            taken.join(", ")
+        )));
+    }
     let is_name = |name: &str| {
         let mut bytes = name.bytes();
         bytes.next().is_some_and(|b| b.is_ascii_alphabetic())
             && name.len() >= 2
             && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
     };
-    if let Some(name) = variables.keys().find(|name| !is_name(name)) {
-        return Err(ServiceError::constraint(
+    match variables.keys().find(|name| !is_name(name)) {
+        None => Ok(()),
+        Some(name) => Err(ServiceError::constraint(
             "environment.variables",
             name,
             Constraint::Pattern("[a-zA-Z]([a-zA-Z0-9_])+"),
-        ));
+        )),
     }
-    let reserved = |name: &&String| {
-        RESERVED.contains(&name.as_str()) || name.starts_with("AWS_LAMBDA_RUNTIME_API")
-    };
-    let taken: Vec<_> = variables.keys().filter(reserved).cloned().collect();
-    if taken.is_empty() {
-        return Ok(());
-    }
-    Err(ServiceError::invalid_parameter(format!(
-        "Lambda was unable to configure your environment variables because the environment \
-         variables you have provided contains reserved keys that are currently not supported for \
-         modification. Reserved keys used in this request: {}",
-        taken.join(", ")
-    )))
 }
 
-/// Variables that only the node sets.
-const RESERVED: [&str; 15] = [
+/// Variables that only the node sets: AWS Lambda's, and those that stand for a logging
+/// configuration. Others whose names begin with `AWS_LAMBDA_`, such as `AWS_LAMBDA_EXEC_WRAPPER`,
+/// are users' to set.
+const RESERVED: [&str; 23] = [
     "AWS_ACCESS_KEY",
     "AWS_ACCESS_KEY_ID",
     "AWS_DEFAULT_REGION",
@@ -522,13 +591,21 @@ const RESERVED: [&str; 15] = [
     "AWS_LAMBDA_FUNCTION_NAME",
     "AWS_LAMBDA_FUNCTION_VERSION",
     "AWS_LAMBDA_INITIALIZATION_TYPE",
+    "AWS_LAMBDA_LOG_FORMAT",
     "AWS_LAMBDA_LOG_GROUP_NAME",
+    "AWS_LAMBDA_LOG_LEVEL",
     "AWS_LAMBDA_LOG_STREAM_NAME",
+    "AWS_LAMBDA_METADATA_API",
+    "AWS_LAMBDA_METADATA_TOKEN",
+    "AWS_LAMBDA_RUNTIME_API",
     "AWS_REGION",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SECRET_KEY",
     "AWS_SESSION_TOKEN",
+    "LAMBDA_RUNTIME_DIR",
+    "LAMBDA_TASK_ROOT",
     "_HANDLER",
+    "_X_AMZN_TRACE_ID",
 ];
 
 /// Guests learn the format and level of their logs from the environment.

@@ -14,7 +14,7 @@ pub struct Policy {
 }
 
 /// One statement of a policy; all of them allow.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Permission {
     /// Names the statement.
     pub id: String,

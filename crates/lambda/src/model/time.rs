@@ -10,6 +10,12 @@ pub fn iso_time(unix_ms: u64) -> String {
     format!("{date}T{time}.{:03}+0000", unix_ms % 1000)
 }
 
+/// UNIX milliseconds as `2026-01-31T23:59:59.123Z`, as events have it.
+pub fn iso_millis(unix_ms: u64) -> String {
+    let (date, time) = parts(unix_ms);
+    format!("{date}T{time}.{:03}Z", unix_ms % 1000)
+}
+
 /// UNIX milliseconds as `2026-01-31T23:59:59Z`, as function URLs and permissions have it.
 pub fn iso_seconds(unix_ms: u64) -> String {
     let (date, time) = parts(unix_ms);

@@ -120,6 +120,11 @@ impl<'a> Signature<'a> {
         self.parts()[0]
     }
 
+    /// The service that it claims to be for.
+    pub fn service(&self) -> &str {
+        self.parts()[3]
+    }
+
     /// Whether [`Signature::check`] cannot do without the body's SHA-256.
     pub fn needs_body(&self) -> bool {
         self.content.is_none()

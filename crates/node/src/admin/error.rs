@@ -35,6 +35,11 @@ impl ApiError {
         }
     }
 
+    /// Its status, its code for programs, and what happened.
+    pub(crate) fn into_parts(self) -> (StatusCode, &'static str, String) {
+        (self.status, self.code, self.message)
+    }
+
     /// No token, or a wrong one.
     pub(crate) fn unauthorized() -> Self {
         Self::new(

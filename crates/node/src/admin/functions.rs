@@ -1,12 +1,14 @@
 //! Artifacts, functions and usage.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use fractus_func::limits::ARTIFACT_MAX;
-use fractus_func::{FunctionName, Manifest, RequestId};
+use fractus_func::trace::Price;
+use fractus_func::{Counters, FunctionName, Manifest, RequestId};
 use fractus_lambda::model::Tags;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, StatusCode};
@@ -18,7 +20,7 @@ use crate::admin::body::{self, blocking};
 use crate::admin::error::ApiError;
 use crate::artifacts::{ArtifactError, Digest};
 use crate::control::{Control, Deploy, Deployment, Expected};
-use crate::functions::Function;
+use crate::functions::{Entry, Function, Functions};
 use crate::limits::USAGE_PAGE_MAX;
 use crate::usage::UsageQuery;
 
@@ -187,7 +189,64 @@ pub(super) async fn remove(
 pub(super) struct UsageParameters {
     function: Option<String>,
     request_id: Option<String>,
+    /// Only calls that ended no earlier, in milliseconds since the UNIX epoch.
+    since_ms: Option<u64>,
     limit: Option<usize>,
+}
+
+/// Sums over calls, and what those cost.
+fn costed(counters: &Counters, price: &Price) -> Value {
+    let mut told = json!(counters);
+    let cost = price.request.0.saturating_mul(counters.calls - counters.throttled);
+    let of_time = u128::from(counters.mb_ms) * u128::from(price.gb_second.0) / 1_024_000;
+    told["cost"] = cost.saturating_add(u64::try_from(of_time).unwrap_or(u64::MAX)).into();
+    told
+}
+
+/// What a revision is called: the number of its published version, or `$LATEST`.
+fn label(entry: &Entry, number: u64) -> Option<String> {
+    let found = entry.versions().find(|function| function.number() == number);
+    found.map(|function| function.identity().version.to_string())
+}
+
+/// The sums of each function since it was deployed, which are exact.
+fn exact_sums(entry: &Entry, price: &Price) -> Value {
+    let sums = entry.latest.desk().totals().sums;
+    let versions = sums.revisions.iter().map(|(number, counters)| {
+        let mut told = costed(counters, price);
+        told["version"] = (*number).into();
+        told["qualifier"] = json!(label(entry, *number));
+        told
+    });
+    let mut told = costed(&sums.counters, price);
+    told["function"] = json!(entry.latest.name());
+    told["versions"] = versions.collect();
+    told
+}
+
+/// The sums over the recent calls of each function.
+fn recent_sums(
+    sums: BTreeMap<(FunctionName, u64), Counters>,
+    functions: &Functions,
+    price: &Price,
+) -> Vec<Value> {
+    let mut told: BTreeMap<FunctionName, (Counters, Vec<Value>)> = BTreeMap::new();
+    for ((name, number), counters) in sums {
+        let entry = functions.get(name.as_str());
+        let (all, versions) = told.entry(name).or_default();
+        all.merge(&counters);
+        let mut version = costed(&counters, price);
+        version["version"] = number.into();
+        version["qualifier"] = json!(entry.and_then(|entry| label(&entry, number)));
+        versions.push(version);
+    }
+    let told = told.into_iter().map(|(name, (counters, versions))| {
+        let mut told = costed(&counters, price);
+        told["function"] = json!(name);
+        told["versions"] = versions.into();
+        told
+    });
+    told.collect()
 }
 
 pub(super) async fn usage(
@@ -206,16 +265,43 @@ pub(super) async fn usage(
         )
     })?;
     let functions = admin.control.functions();
-    let records = functions.services().usage.find(UsageQuery {
+    let services = functions.services();
+    let query = UsageQuery {
         function: asked.function.as_deref(),
         request_id,
+        since_ms: asked.since_ms.unwrap_or(0),
         limit: asked.limit.unwrap_or(100).min(USAGE_PAGE_MAX),
-    });
+    };
+    let records = services.usage.find(query);
+    let price = services.price;
+    let (sums, complete_ms) = if asked.since_ms.is_some() {
+        let (sums, complete_ms) = services.usage.sums(query);
+        (recent_sums(sums, functions, &price), complete_ms)
+    } else {
+        let snapshot = functions.snapshot();
+        let wanted = |name: &&FunctionName| {
+            asked.function.as_deref().is_none_or(|wanted| name.as_str() == wanted)
+        };
+        let entries = snapshot.iter().filter(|(name, _)| wanted(name));
+        (entries.map(|(_, entry)| exact_sums(entry, &price)).collect(), 0)
+    };
     // Of a function that is gone there may still be records.
     match asked.function {
         Some(name) if records.is_empty() && functions.get(&name).is_none() => {
             Err(ApiError::no_such_function(&name))
         }
-        _ => Ok(Json(json!({"records": records}))),
+        _ => {
+            let records = records.iter().map(|record| {
+                let mut told = json!(record);
+                told["cost"] = json!(price.call(record.billed_ms, record.memory_mb));
+                told
+            });
+            Ok(Json(json!({
+                "functions": sums,
+                "complete_since_ms": complete_ms,
+                "price": price,
+                "records": records.collect::<Vec<_>>(),
+            })))
+        }
     }
 }

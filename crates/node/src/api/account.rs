@@ -2,10 +2,12 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
+use fractus_lambda::control::{Constraint, ServiceError};
 use fractus_lambda::limits::{UNZIPPED_MAX, ZIP_MAX};
+use serde::Deserialize;
 use serde_json::json;
 
-use super::answer::told;
+use super::answer::{read, told};
 use super::functions::code_of;
 use super::{Answer, Api, Call};
 use crate::limits::CODE_TOTAL_TOLD;
@@ -46,7 +48,33 @@ pub(super) fn runtime_management(api: &Api, call: &Call<'_>) -> Answer {
     told(call, &document)
 }
 
+/// Nobody looks for functions that call themselves.
 pub(super) fn recursion(api: &Api, call: &Call<'_>) -> Answer {
     api.whole(call)?;
     told(call, &json!({"RecursiveLoop": "Allow"}))
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Recursion {
+    recursive_loop: Option<String>,
+}
+
+pub(super) fn put_recursion(api: &Api, call: &Call<'_>) -> Answer {
+    let request: Recursion = read(call)?;
+    let member = "recursiveLoop";
+    match request.recursive_loop.as_deref() {
+        Some("Allow") => recursion(api, call),
+        Some("Terminate") => {
+            api.whole(call)?;
+            let message = "RecursiveLoop: this node does not find functions that call themselves, \
+                           and cannot end them";
+            Err(ServiceError::invalid_parameter(message))
+        }
+        None => Err(ServiceError::constraint(member, "", Constraint::NotNull)),
+        Some(other) => {
+            let all = Constraint::Enum(&["Allow", "Terminate"]);
+            Err(ServiceError::constraint(member, other, all))
+        }
+    }
 }

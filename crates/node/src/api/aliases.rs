@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fractus_lambda::control::{Qualifier, ServiceError, alias_name};
-use fractus_lambda::limits::ALIASES_MAX;
-use fractus_lambda::model::{Alias, Attachments, LATEST, check_description};
+use fractus_lambda::control::{Constraint, Qualifier, ServiceError, alias_name};
+use fractus_lambda::limits::{ALIASES_MAX, PAGE_ASKED_MAX};
+use fractus_lambda::model::{Alias, Attachments, LATEST, check_description, object};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -23,6 +23,7 @@ struct Change {
     name: Option<String>,
     function_version: Option<String>,
     description: Option<String>,
+    #[serde(deserialize_with = "object")]
     routing_config: Option<Routing>,
     revision_id: Option<String>,
 }
@@ -66,8 +67,8 @@ impl Change {
     /// Brings what was asked for into an alias of `entry`.
     fn apply(&self, entry: &Entry, alias: &mut Alias) -> Result<(), ServiceError> {
         if let Some(version) = &self.function_version {
-            check_version(entry, version)?;
-            alias.version.clone_from(version);
+            check_pattern("functionVersion", version, "(\\$LATEST|[0-9]+)")?;
+            alias.version = found_version(entry, version)?;
         }
         if let Some(description) = &self.description {
             check_description(description)?;
@@ -93,9 +94,19 @@ impl Change {
     }
 }
 
-fn check_version(entry: &Entry, version: &str) -> Result<(), ServiceError> {
+/// Whether text is a version's number or, where the pattern has it, `$LATEST`.
+fn check_pattern(member: &str, text: &str, pattern: &str) -> Result<(), ServiceError> {
+    let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if is_number || (text == LATEST && pattern.contains(LATEST)) {
+        return Ok(());
+    }
+    Err(ServiceError::constraint(member, text, Constraint::Pattern(pattern)))
+}
+
+/// The label of a version that is there.
+fn found_version(entry: &Entry, version: &str) -> Result<String, ServiceError> {
     match entry.version(version) {
-        Some(_) => Ok(()),
+        Some(found) => Ok(found.identity().version.to_string()),
         None => Err(ServiceError::not_found(format!(
             "Function not found: {}:{version}",
             entry.latest.identity().arn
@@ -116,6 +127,10 @@ fn additional(
             "Number of items in AdditionalVersionWeights cannot be greater than 1",
         ));
     }
+    for version in weights.keys() {
+        let member = "routingConfig.additionalVersionWeights";
+        check_pattern(member, version, "[0-9]+")?;
+    }
     if !(0.0..=1.0).contains(weight) {
         return Err(ServiceError::validation(format!(
             "1 validation error detected: Value '{weight}' at \
@@ -124,8 +139,7 @@ fn additional(
              have value greater than or equal to 0.0]"
         )));
     }
-    check_version(entry, version)?;
-    Ok(Some((version.clone(), *weight)))
+    Ok(Some((found_version(entry, version)?, *weight)))
 }
 
 pub(super) async fn create(api: &Arc<Api>, call: &Call<'_>) -> Answer {
@@ -145,7 +159,7 @@ pub(super) async fn create(api: &Arc<Api>, call: &Call<'_>) -> Answer {
             return Err(ServiceError::invalid_parameter(message));
         }
         if request.function_version.is_none() {
-            let null = fractus_lambda::control::Constraint::NotNull;
+            let null = Constraint::NotNull;
             return Err(ServiceError::constraint("functionVersion", "", null));
         }
         let mut alias = Alias {
@@ -176,7 +190,8 @@ pub(super) fn list(api: &Api, call: &Call<'_>) -> Answer {
     let only = call.query.get("FunctionVersion");
     let aliases = target.entry.attachments.aliases.iter();
     let aliases = aliases.filter(|(_, alias)| only.is_none_or(|only| alias.version == *only));
-    let (found, next) = page(call, aliases.map(|(name, alias)| (name.clone(), (name, alias))))?;
+    let aliases = aliases.map(|(name, alias)| (name.clone(), (name, alias)));
+    let (found, next) = page(call, aliases, PAGE_ASKED_MAX)?;
     let function = target.name().as_str();
     let described = found.into_iter().map(|(name, alias)| describe(api, function, (name, alias)));
     told_list(call, "Aliases", (described.collect(), next))
@@ -190,7 +205,8 @@ pub(super) async fn update(api: &Arc<Api>, call: &Call<'_>) -> Answer {
     let (own, key) = (alias_arn(api, &function, &name), name.clone());
     let made = api.control.attach(target.name().clone(), move |entry, attachments| {
         let found = attachments.aliases.get_mut(&key);
-        let alias = found.ok_or_else(|| missing(&own))?;
+        let alias = found
+            .ok_or_else(|| ServiceError::not_found(format!("Alias not found: {own}")))?;
         check_revision(request.revision_id.as_deref(), &revision_id(&own, alias))?;
         request.apply(entry, alias)?;
         alias.revision += 1;

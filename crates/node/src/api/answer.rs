@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fractus_func::FunctionName;
-use fractus_lambda::control::{FunctionRef, Qualifier, ServiceError, function_arn};
-use fractus_lambda::limits::{PAGE_DEFAULT, PAGE_MAX};
-use fractus_lambda::model::LATEST;
+use fractus_lambda::control::{Constraint, FunctionRef, Qualifier, ServiceError, function_arn};
+use fractus_lambda::limits::PAGE_MAX;
+use fractus_lambda::model::{LATEST, Object};
 use fractus_stdx::ErrorChain;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
@@ -68,10 +70,7 @@ impl Api {
     /// Reads a name or an ARN; one of another account or region names nothing here.
     pub(super) fn parse(&self, text: &str) -> Result<FunctionRef, ServiceError> {
         let reference = FunctionRef::parse(text)?;
-        let other_region = reference.region.as_deref().is_some_and(|region| *region != *self.region);
-        if other_region {
-            return Err(no_such_function(text));
-        }
+        reference.check_region(text, &self.region)?;
         if reference.account.as_deref().is_some_and(|account| account != ACCOUNT) {
             return Err(ServiceError::access_denied(format!(
                 "User: arn:aws:iam::{ACCOUNT}:root is not authorized to perform this action on \
@@ -107,7 +106,8 @@ pub(super) fn read<T: DeserializeOwned>(call: &Call<'_>) -> Result<T, ServiceErr
     } else {
         &call.body[..]
     };
-    serde_json::from_slice(body).map_err(|error| match error.classify() {
+    let read = serde_json::from_slice(body).map(|Object(read)| read);
+    read.map_err(|error| match error.classify() {
         serde_json::error::Category::Data => ServiceError::serialization(error.to_string()),
         _ => ServiceError::invalid_content(format!(
             "Could not parse request body into json: {error}"
@@ -136,28 +136,18 @@ fn success(call: &Call<'_>) -> StatusCode {
 }
 
 /// A page of a list whose entries are sorted by their keys: what comes after the marker, and the
-/// marker of the next page.
+/// marker of the next page. A client may ask for `most` entries.
 pub(super) fn page<T>(
     call: &Call<'_>,
     entries: impl IntoIterator<Item = (String, T)>,
+    most: usize,
 ) -> Result<(Vec<T>, Option<String>), ServiceError> {
-    let most = match call.query.get("MaxItems") {
-        None => PAGE_DEFAULT,
-        Some(text) => {
-            let number = text.parse::<usize>().ok();
-            let number = number.filter(|number| (1..=PAGE_MAX).contains(number));
-            number.ok_or_else(|| {
-                ServiceError::validation(format!(
-                    "1 validation error detected: Value '{text}' at 'maxItems' failed to satisfy \
-                     constraint: Member must have value between 1 and {PAGE_MAX}"
-                ))
-            })?
-        }
-    };
+    let most = page_size(call, most)?.min(PAGE_MAX);
     let after = call.query.get("Marker").filter(|marker| !marker.is_empty());
+    let after = after.map(|marker| read_marker(marker)).transpose()?;
     let mut rest = entries
         .into_iter()
-        .skip_while(|(key, _)| after.is_some_and(|after| key <= after))
+        .skip_while(|(key, _)| after.as_ref().is_some_and(|after| key <= after))
         .peekable();
     let mut found = Vec::new();
     let mut last = None;
@@ -167,7 +157,30 @@ pub(super) fn page<T>(
         found.push(entry);
         last = Some(key);
     }
-    Ok((found, last.filter(|_| rest.peek().is_some())))
+    let last = last.filter(|_| rest.peek().is_some());
+    Ok((found, last.map(|key| URL_SAFE_NO_PAD.encode(key))))
+}
+
+fn page_size(call: &Call<'_>, most: usize) -> Result<usize, ServiceError> {
+    let Some(text) = call.query.get("MaxItems") else {
+        return Ok(PAGE_MAX);
+    };
+    let wrong = match text.parse::<i64>() {
+        Ok(number) if number < 1 => Constraint::ValueMin(1),
+        Ok(number) => match usize::try_from(number) {
+            Ok(number) if number <= most => return Ok(number),
+            _ => Constraint::ValueMax(i64::try_from(most).unwrap_or(i64::MAX)),
+        },
+        Err(_) => Constraint::Pattern("[0-9]+"),
+    };
+    Err(ServiceError::constraint("maxItems", text, wrong))
+}
+
+/// The key in a marker, which nobody but this node makes.
+fn read_marker(marker: &str) -> Result<String, ServiceError> {
+    let key = URL_SAFE_NO_PAD.decode(marker).ok();
+    let key = key.and_then(|key| String::from_utf8(key).ok());
+    key.ok_or_else(|| ServiceError::invalid_parameter("Marker: it is none of this list"))
 }
 
 /// A list's answer: its entries below `name`, and where the next page begins.
@@ -246,4 +259,15 @@ pub(super) fn internal(error: &(dyn std::error::Error + 'static)) -> ServiceErro
     let message = ErrorChain(error).to_string();
     tracing::error!(error = %message, "api request");
     ServiceError::service(message)
+}
+
+/// Whether a number is from `min` to `max`.
+pub(super) fn check_range(member: &str, value: i64, (min, max): (u32, u32)) -> Result<u32, ServiceError> {
+    let fits = u32::try_from(value).ok().filter(|value| (min..=max).contains(value));
+    let constraint = if value < i64::from(min) {
+        Constraint::ValueMin(min.into())
+    } else {
+        Constraint::ValueMax(max.into())
+    };
+    fits.ok_or_else(|| ServiceError::constraint(member, &value.to_string(), constraint))
 }

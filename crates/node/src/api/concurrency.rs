@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use fractus_lambda::control::{Constraint, Qualifier, ServiceError};
+use fractus_lambda::limits::PAGE_MAX;
 use fractus_lambda::model::{LATEST, Provisioned, iso_time};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -24,8 +25,19 @@ pub(super) async fn put(api: &Arc<Api>, call: &Call<'_>) -> Answer {
     let member = "reservedConcurrentExecutions";
     let asked = request.reserved_concurrent_executions;
     let asked = asked.ok_or_else(|| ServiceError::constraint(member, "", Constraint::NotNull))?;
-    let reserved = u32::try_from(asked).map_err(|_| {
-        ServiceError::constraint(member, &asked.to_string(), Constraint::ValueMin(0))
+    if asked < 0 {
+        let least = Constraint::ValueMin(0);
+        return Err(ServiceError::constraint(member, &asked.to_string(), least));
+    }
+    let most = api.control.functions().services().budget.instances();
+    let reserved = usize::try_from(asked).ok().filter(|asked| *asked <= most);
+    let reserved = reserved.and_then(|reserved| u32::try_from(reserved).ok());
+    let reserved = reserved.ok_or_else(|| {
+        ServiceError::invalid_parameter(format!(
+            "Specified ReservedConcurrentExecutions for function decreases account's \
+             UnreservedConcurrentExecution below its minimum value: the node runs {most} calls at \
+             once."
+        ))
     })?;
     set(api, &target, Some(reserved)).await?;
     told(call, &json!({"ReservedConcurrentExecutions": reserved}))
@@ -119,8 +131,9 @@ pub(super) async fn provision(api: &Arc<Api>, call: &Call<'_>) -> Answer {
     told(call, &describe(&entry, &label, provisioned))
 }
 
-fn found(target: &Target) -> Result<(String, Provisioned), ServiceError> {
+fn found(api: &Api, target: &Target) -> Result<(String, Provisioned), ServiceError> {
     let label = qualifier(target)?;
+    target.version(api)?;
     let qualified = target.entry.attachments.qualified.get(&label);
     let provisioned = qualified.and_then(|qualified| qualified.provisioned);
     let provisioned = provisioned.ok_or_else(|| {
@@ -133,7 +146,7 @@ fn found(target: &Target) -> Result<(String, Provisioned), ServiceError> {
 
 pub(super) fn provisioned(api: &Api, call: &Call<'_>) -> Answer {
     let target = api.target(call)?;
-    let (label, provisioned) = found(&target)?;
+    let (label, provisioned) = found(api, &target)?;
     told(call, &describe(&target.entry, &label, provisioned))
 }
 
@@ -142,7 +155,7 @@ pub(super) fn list_provisioned(api: &Api, call: &Call<'_>) -> Answer {
     let qualified = target.entry.attachments.qualified.iter();
     let provisioned =
         qualified.filter_map(|(key, one)| Some((key.clone(), (key, one.provisioned?))));
-    let (found, next) = page(call, provisioned)?;
+    let (found, next) = page(call, provisioned, PAGE_MAX)?;
     let described = found.into_iter().map(|(label, provisioned)| {
         let mut told = describe(&target.entry, label, provisioned);
         let qualifier = Qualifier::parse(label).ok();

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use fractus_lambda::control::{Constraint, Qualifier, ServiceError};
-use fractus_lambda::limits::{EVENT_AGE_MAX_S, EVENT_AGE_MIN_S, EVENT_RETRIES_MAX};
-use fractus_lambda::model::EventConfig;
+use fractus_lambda::control::{Constraint, FunctionRef, Qualifier, ServiceError};
+use fractus_lambda::limits::{EVENT_AGE_MAX_S, EVENT_AGE_MIN_S, EVENT_RETRIES_MAX, PAGE_MAX};
+use fractus_lambda::model::{EventConfig, object};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::answer::{Target, arn, attach_error, done, list as told_list, or_latest, page, read, told};
+use super::answer::{
+    Target, arn, attach_error, check_range, done, list as told_list, or_latest, page, read, told,
+};
+use super::mappings::queue_of;
 use super::{Answer, Api, Call};
 use crate::clock::now_ms;
 
@@ -18,13 +21,16 @@ use crate::clock::now_ms;
 struct Change {
     maximum_retry_attempts: Option<i64>,
     maximum_event_age_in_seconds: Option<i64>,
+    #[serde(deserialize_with = "object")]
     destination_config: Option<Destinations>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 struct Destinations {
+    #[serde(deserialize_with = "object")]
     on_success: Option<Destination>,
+    #[serde(deserialize_with = "object")]
     on_failure: Option<Destination>,
 }
 
@@ -34,17 +40,22 @@ struct Destination {
     destination: Option<String>,
 }
 
-fn check_range(member: &str, value: i64, (min, max): (u32, u32)) -> Result<u32, ServiceError> {
-    let constraint = if value < i64::from(min) {
-        Constraint::ValueMin(min.into())
-    } else {
-        Constraint::ValueMax(max.into())
-    };
-    let fits = u32::try_from(value).ok().filter(|value| (min..=max).contains(value));
-    fits.ok_or_else(|| ServiceError::constraint(member, &value.to_string(), constraint))
-}
-
 impl Change {
+    /// Whether anything is asked for.
+    fn is_empty(&self) -> bool {
+        self.maximum_retry_attempts.is_none()
+            && self.maximum_event_age_in_seconds.is_none()
+            && self.destination_config.is_none()
+    }
+
+    /// Whether records of the function's events can go where it is asked for.
+    fn check_destinations(&self, api: &Api, own: &Target) -> Result<(), ServiceError> {
+        let destinations = self.destination_config.iter();
+        let both = destinations.flat_map(|both| [&both.on_success, &both.on_failure]);
+        let arns = both.filter_map(|one| one.as_ref()?.destination.as_deref());
+        arns.filter(|arn| !arn.is_empty()).try_for_each(|arn| check_destination(api, arn, own))
+    }
+
     fn apply(&self, config: &mut EventConfig) -> Result<(), ServiceError> {
         if let Some(retries) = self.maximum_retry_attempts {
             let range = (0, EVENT_RETRIES_MAX);
@@ -66,18 +77,31 @@ impl Change {
                 config.on_failure = told(&destinations.on_failure);
             }
         }
-        for arn in [&config.on_success, &config.on_failure].into_iter().flatten() {
-            check_destination(arn)?;
-        }
         config.modified_ms = now_ms();
         Ok(())
     }
 }
 
-/// Whether events' records can go there: to a function or a queue of the node's.
-pub(super) fn check_destination(arn: &str) -> Result<(), ServiceError> {
-    if arn.starts_with("arn:aws:lambda:") || arn.starts_with("arn:aws:sqs:") {
+/// Whether events' records can go there: to another function or a queue of the node's.
+fn check_destination(api: &Api, arn: &str, own: &Target) -> Result<(), ServiceError> {
+    if !arn.starts_with("arn:") {
+        let pattern = Constraint::Pattern("$|kafka://([^.]([a-zA-Z0-9\\-_.]{0,248}))|arn:(.*)");
+        return Err(ServiceError::constraint("destination", arn, pattern));
+    }
+    if queue_of(arn).is_some() {
         return Ok(());
+    }
+    if let Ok(reference) = FunctionRef::parse(arn) {
+        let named = reference.name.clone();
+        if named == own.name().as_str() {
+            return Err(ServiceError::invalid_parameter(format!(
+                "The destination ARN {arn} is the function's own"
+            )));
+        }
+        let found = reference.check_region(arn, &api.region).and_then(|()| api.find(reference));
+        return found.map(|_| ()).map_err(|_| {
+            ServiceError::invalid_parameter(format!("The destination ARN {arn} does not exist"))
+        });
     }
     Err(ServiceError::invalid_parameter(format!(
         "The destination ARN {arn} is invalid: this node delivers to functions \
@@ -118,26 +142,33 @@ fn missing(arn: &str) -> ServiceError {
 }
 
 pub(super) async fn put(api: &Arc<Api>, call: &Call<'_>) -> Answer {
-    change(api, call, |_| EventConfig::default()).await
+    change(api, call, |_| Some(EventConfig::default())).await
 }
 
 pub(super) async fn update(api: &Arc<Api>, call: &Call<'_>) -> Answer {
-    change(api, call, |before| before.unwrap_or_default()).await
+    change(api, call, |before| before).await
 }
 
 async fn change(
     api: &Arc<Api>,
     call: &Call<'_>,
-    base: fn(Option<EventConfig>) -> EventConfig,
+    base: fn(Option<EventConfig>) -> Option<EventConfig>,
 ) -> Answer {
     let request: Change = read(call)?;
     let target = api.target(call)?;
     target.version(api)?;
+    if request.is_empty() {
+        return Err(ServiceError::invalid_parameter(
+            "You must specify at least one of error handling or destination setting.",
+        ));
+    }
+    request.check_destinations(api, &target)?;
     let key = or_latest(target.label());
     let arn = qualified_arn(api, &target, &key);
+    let own = arn.clone();
     let made = api.control.attach(target.name().clone(), move |_, attachments| {
         let qualified = attachments.qualified.entry(key).or_default();
-        let mut config = base(qualified.events.take());
+        let mut config = base(qualified.events.take()).ok_or_else(|| missing(&own))?;
         request.apply(&mut config)?;
         qualified.events = Some(config.clone());
         Ok(config)
@@ -161,7 +192,7 @@ pub(super) fn list(api: &Api, call: &Call<'_>) -> Answer {
     let configs = qualified.filter_map(|(key, one)| {
         Some((key.clone(), (key, one.events.as_ref()?)))
     });
-    let (found, next) = page(call, configs)?;
+    let (found, next) = page(call, configs, PAGE_MAX)?;
     let described = found
         .into_iter()
         .map(|(key, config)| describe(&qualified_arn(api, &target, key), config));

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use fractus_func::{FunctionName, Manifest};
-use fractus_lambda::control::{FunctionRef, Qualifier, ServiceError};
-use fractus_lambda::limits::{MEMORY_MIN_MB, TIMEOUT_DEFAULT_S};
+use fractus_func::{FunctionName, Manifest, RuntimeKind};
+use fractus_lambda::control::{Constraint, FunctionRef, Qualifier, ServiceError};
+use fractus_lambda::limits::{MEMORY_MIN_MB, PAGE_ASKED_MAX, STREAM_MAX_MB, TIMEOUT_DEFAULT_S};
 use fractus_lambda::model::{
     Code, CodeSource, ConfigChange, CreateFunction, LayerUse, Settings, Tags, UpdateCode,
-    View, check_architectures, check_tags, configuration,
+    View, check_architectures, check_package_type, check_tags, configuration, runtime_kind,
 };
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -61,7 +61,7 @@ pub(super) fn describe(
     configuration(&View {
         manifest: &deployed.manifest,
         settings: deployed.settings.as_ref().unwrap_or(&none),
-        kind: deployed.kind.unwrap_or(fractus_func::RuntimeKind::Provided),
+        kind: deployed.kind.unwrap_or(RuntimeKind::Provided),
         version: &function.identity().version,
         arn: &arn(api, function.name().as_str(), qualifier),
         code_sha256: &digest.0,
@@ -114,17 +114,25 @@ pub(super) fn get_configuration(api: &Api, call: &Call<'_>) -> Answer {
 }
 
 pub(super) fn list(api: &Api, call: &Call<'_>) -> Answer {
-    let all_versions = call.query.get("FunctionVersion").is_some_and(|which| which == "ALL");
+    let all_versions = match call.query.get("FunctionVersion").map(String::as_str) {
+        None => false,
+        Some("ALL") => true,
+        Some(other) => {
+            let all = Constraint::Enum(&["ALL"]);
+            return Err(ServiceError::constraint("functionVersion", other, all));
+        }
+    };
     let snapshot = api.control.functions().snapshot();
     let entries = snapshot.iter().flat_map(|(name, entry)| {
-        let latest = std::iter::once((format!("{name}:"), (&entry.latest, !all_versions)));
+        // No name has a space, and each byte of one comes after it.
+        let latest = std::iter::once((format!("{name} "), (&entry.latest, !all_versions)));
         let published = entry.published.iter().filter(move |_| all_versions);
         let published = published.map(move |(number, function)| {
-            (format!("{name}:{}", super::answer::sortable(*number)), (function, false))
+            (format!("{name} {}", super::answer::sortable(*number)), (function, false))
         });
         latest.chain(published)
     });
-    let (found, next) = page(call, entries)?;
+    let (found, next) = page(call, entries, PAGE_ASKED_MAX)?;
     let described = found.into_iter().map(|(function, is_plain)| {
         if is_plain {
             describe(api, function, None)
@@ -161,28 +169,37 @@ pub(super) async fn delete(api: &Api, call: &Call<'_>) -> Answer {
 
 pub(super) async fn create(api: &Arc<Api>, call: &Call<'_>) -> Answer {
     let request: CreateFunction = read(call)?;
-    let missing = |member| {
-        ServiceError::constraint(member, "", fractus_lambda::control::Constraint::NotNull)
-    };
+    let missing = |member| ServiceError::constraint(member, "", Constraint::NotNull);
     let name = request.function_name.as_deref().ok_or_else(|| missing("functionName"))?;
-    let FunctionRef { name, .. } = api.parse(name)?.unqualified()?;
+    let reference = api.parse(name)?;
+    reference.check_new(name)?;
+    let FunctionRef { name, .. } = reference.unqualified()?;
     let arn = arn(api, &name, None);
     let name: FunctionName = name.parse().map_err(|_| ServiceError::validation("functionName"))?;
+    if let Some(kind) = &request.package_type {
+        check_package_type(kind)?;
+    }
     refuse_images(&request)?;
     if request.config.role.is_none() {
         return Err(missing("role"));
     }
     let source = request.code.as_ref().ok_or_else(|| missing("code"))?;
-    if request.config.runtime.is_none() {
-        let message = "Runtime is mandatory for functions created with deployment packages.";
-        return Err(ServiceError::invalid_parameter(message));
+    let mandatory = |what| {
+        let message = format!("{what} is mandatory for functions created with deployment packages");
+        ServiceError::invalid_parameter(message)
+    };
+    let runtime = request.config.runtime.as_deref().ok_or_else(|| mandatory("Runtime"))?;
+    // A component exports its handler.
+    if request.config.handler.is_none() && runtime_kind(runtime) != Some(RuntimeKind::Wasm) {
+        return Err(mandatory("Handler"));
     }
     let tags = request.tags.unwrap_or_default();
     check_tags(&tags)?;
     let mut manifest = Manifest::named(name.clone());
     manifest.limits.timeout_s = f64::from(TIMEOUT_DEFAULT_S);
     manifest.limits.memory_mb = MEMORY_MIN_MB;
-    manifest.limits.response_mb = manifest.limits.request_mb;
+    // What is streamed; who answers at once may say less, which is for invocations to see to.
+    manifest.limits.response_mb = STREAM_MAX_MB;
     let mut settings = Settings::default();
     if let Some(architectures) = &request.architectures {
         check_architectures(architectures)?;
@@ -197,14 +214,14 @@ pub(super) async fn create(api: &Arc<Api>, call: &Call<'_>) -> Answer {
     })?;
     let code = keep(api, code).await?;
     let uses = layers::resolve(api, request.config.layers.as_deref().unwrap_or_default()).await?;
-    let artifact = layers::stack(api, &code, &mut settings, uses).await?;
+    let artifact = layers::stack(api, &code, (&mut settings, None), uses).await?;
     let deploy = Deploy {
         manifest,
         artifact,
         settings: Some(settings),
         expected: Expected::Nothing,
         tags,
-        publish: request.publish,
+        publish: request.publish.unwrap_or(false),
     };
     let made = api.control.deploy(deploy).await;
     let made = made.map_err(|error| deploy_error(&error, &arn))?;
@@ -239,32 +256,21 @@ async fn fetch_code(api: &Api, source: &CodeSource) -> Result<Option<Bytes>, Ser
         return Ok(Some(bytes));
     }
     match source.object()? {
-        Some((bucket, key)) => layers::object(api, bucket, key).await.map(Some),
+        Some((bucket, key)) => layers::stored_object(api, bucket, key).await.map(Some),
         None => Ok(None),
     }
 }
 
 /// Keeps an archive as an artifact.
 pub(super) async fn keep(api: &Api, bytes: Bytes) -> Result<Code, ServiceError> {
-    let digest = Digest(Sha256::digest(&bytes).into());
-    let size = bytes.len() as u64;
-    let artifacts = api.control.artifacts();
-    let kept = async {
-        if artifacts.size(digest).is_some() {
-            return Ok(());
-        }
-        let mut upload = artifacts.upload(digest).await?;
-        upload.write(&bytes).await?;
-        upload.finish().await.map(|_size| ())
-    };
-    let kept: Result<(), ArtifactError> = kept.await;
-    kept.map_err(|error| match error {
+    let kept = api.control.artifacts().keep(&bytes).await;
+    let digest = kept.map_err(|error| match error {
         ArtifactError::TooLarge => ServiceError::request_too_large(error.to_string()),
         error => internal(&error),
     })?;
     Ok(Code {
         digest: digest.to_string(),
-        size,
+        size: bytes.len() as u64,
     })
 }
 
@@ -278,10 +284,11 @@ pub(super) async fn update_code(api: &Arc<Api>, call: &Call<'_>) -> Answer {
     let code = fetch_code(api, &request.code).await?.ok_or_else(|| {
         ServiceError::invalid_parameter("Please provide a source for function code.")
     })?;
-    if request.dry_run {
+    if request.dry_run == Some(true) {
         let mut told_as = describe(api, &target.entry.latest, None);
         told_as["CodeSha256"] = STANDARD.encode(Sha256::digest(&code)).into();
         told_as["CodeSize"] = code.len().into();
+        try_code(api, &target, code).await?;
         return told(call, &told_as);
     }
     let code = keep(api, code).await?;
@@ -295,10 +302,32 @@ pub(super) async fn update_code(api: &Arc<Api>, call: &Call<'_>) -> Answer {
         code: Some(&code),
         layers: None,
         revision_id: request.revision_id.as_deref(),
-        publish: request.publish,
+        publish: request.publish.unwrap_or(false),
     };
     let made = made.make(api, target, &change).await?;
     told(call, &describe_deployment(api, &made))
+}
+
+/// Whether code could be that of a function. Nothing is left of it.
+async fn try_code(api: &Arc<Api>, target: &Target, code: Bytes) -> Result<(), ServiceError> {
+    let code = keep(api, code).await?;
+    let latest = target.entry.latest.deployed();
+    let mut settings = latest.settings.clone().unwrap_or_default();
+    let layers = settings.layers.clone();
+    let artifact = layers::stack(api, &code, (&mut settings, Some(latest.artifact)), layers).await;
+    let tried = match &artifact {
+        Ok(artifact) => {
+            let tried = api.control.compile(&latest.manifest, *artifact).await;
+            let tried = tried.map_err(DeployError::from);
+            tried.map_err(|error| deploy_error(&error, &target.arn(api))).map(|_| ())
+        }
+        Err(error) => Err(error.clone()),
+    };
+    let own = code.digest.parse().ok();
+    for digest in own.into_iter().chain(artifact.ok()) {
+        api.control.forget_unused(digest).await;
+    }
+    tried
 }
 
 pub(super) async fn update_configuration(api: &Arc<Api>, call: &Call<'_>) -> Answer {
@@ -362,7 +391,8 @@ impl Change<'_> {
                 }
             };
             let layers = self.layers.map_or_else(|| settings.layers.clone(), <[LayerUse]>::to_vec);
-            let artifact = layers::stack(api, &code, &mut settings, layers).await?;
+            let before = Some(deployed.artifact);
+            let artifact = layers::stack(api, &code, (&mut settings, before), layers).await?;
             let deploy = Deploy {
                 manifest,
                 artifact,

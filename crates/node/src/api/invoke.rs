@@ -8,6 +8,7 @@ use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use fractus_func::trace::Trigger;
 use fractus_func::{CallError, Outcome};
 use fractus_lambda::control::{Constraint, ServiceError};
 use fractus_lambda::event_stream;
@@ -24,9 +25,10 @@ use crate::admin::Channel;
 use crate::clock::now_ms;
 use crate::events::{AddError, Event, Source};
 use crate::functions::{Function, Tail};
-use crate::invocation::{Invocation, Returned, TRACE_ID};
+use crate::invocation::{Invocation, Returned};
 use crate::limits::LOG_TAIL_WAIT_MS;
 use crate::origin::chance;
+use crate::traces::{Recorder, X_AMZN_TRACE_ID, context_of};
 
 const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
 const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
@@ -152,13 +154,15 @@ fn invocation(
     (target, function): (&Target, Arc<Function>),
     (client_context, tail): (Option<String>, Option<Arc<Tail>>),
 ) -> Invocation {
+    let context = context_of(&call.head.headers);
     Invocation {
+        recorder: Recorder::of_call(&function, call.id, Trigger::Invoke, context, None),
         function,
         id: call.id,
         arn: target.arn(api).into(),
         event: call.body.clone(),
         client_context,
-        trace: call.head.headers.get(TRACE_ID).cloned(),
+        trace: call.head.headers.get(X_AMZN_TRACE_ID).cloned(),
         tail,
     }
 }
@@ -172,6 +176,7 @@ async fn wait(
     let tail = wanted.has_tail.then(Arc::<Tail>::default);
     let extras = (wanted.client_context, tail.clone());
     let invocation = invocation(api, &call, (target, Arc::clone(&function)), extras);
+    let recorder = invocation.recorder.clone();
     let returned = invocation.run(api.control.functions()).await;
     let (payload, has_failed) = match returned {
         Returned::Value(payload) => (payload, false),
@@ -184,6 +189,9 @@ async fn wait(
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if has_failed {
         headers.insert(FUNCTION_ERROR, HeaderValue::from_static("Unhandled"));
+    }
+    if let Some(recorder) = recorder {
+        recorder.tell_caller(headers);
     }
     if let Some(tail) = tail {
         let log = STANDARD.encode(log_of(&tail).await);
@@ -247,8 +255,10 @@ async fn keep(
     let mut event = Event::new(call.id, name, payload, Source::Invoke, now_ms());
     event.qualifier = target.label();
     event.client_context = client_context;
-    let trace = call.head.headers.get(TRACE_ID);
-    event.trace = trace.and_then(|trace| trace.to_str().ok()).map(str::to_owned);
+    let headers = &call.head.headers;
+    let trace = headers.get(X_AMZN_TRACE_ID).and_then(|trace| trace.to_str().ok());
+    let told = || context_of(headers).map(|context| context.to_xray());
+    event.trace = trace.map(str::to_owned).or_else(told);
     let added = api.control.events().add(event).await;
     added.map_err(|error| match error {
         AddError::Full => throttled("CallerRateLimitExceeded", &error.to_string()),
@@ -278,6 +288,7 @@ pub(super) async fn invoke_with_response_stream(api: &Arc<Api>, call: Call<'_>) 
     let tail = wanted.has_tail.then(Arc::<Tail>::default);
     let extras = (wanted.client_context, tail.clone());
     let invocation = invocation(api, &call, (&target, Arc::clone(&function)), extras);
+    let recorder = invocation.recorder.clone();
     let started = invocation.start(api.control.functions()).await;
     let (sender, receiver) = mpsc::channel(UNREAD);
     match started {
@@ -299,6 +310,9 @@ pub(super) async fn invoke_with_response_stream(api: &Arc<Api>, call: Call<'_>) 
     let remapped = HeaderName::from_static("x-amzn-remapped-content-type");
     let binary = HeaderValue::from_static("application/octet-stream");
     response.headers_mut().insert(remapped, binary);
+    if let Some(recorder) = recorder {
+        recorder.tell_caller(response.headers_mut());
+    }
     Ok(response)
 }
 

@@ -2,7 +2,7 @@
 //! deployed, in one archive, so that nothing is left to do when it is called: a layer's files lie
 //! in it below [`OPT`], which sandboxes show as `/opt`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 use std::sync::Arc;
 
@@ -10,9 +10,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use fractus_blob::{BucketName, ObjectKey};
-use fractus_lambda::control::{LayerRef, ServiceError, layer_arn, layer_version_arn};
-use fractus_lambda::limits::{UNZIPPED_MAX, ZIP_MAX};
-use fractus_lambda::model::{Code, CodeSource, LayerUse, Settings, check_description, iso_time};
+use fractus_lambda::control::{Constraint, LayerRef, ServiceError, layer_arn, layer_version_arn};
+use fractus_lambda::limits::{LAYER_RUNTIMES_MAX, LAYERS_MAX, LICENSE_MAX, PAGE_MAX, UNZIPPED_MAX, ZIP_MAX};
+use fractus_lambda::model::{
+    Code, CodeSource, LayerUse, Policy, Settings, check_description, is_runtime, iso_time, object,
+};
 use fractus_sandbox::OPT;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -25,6 +27,8 @@ use crate::artifacts::Digest;
 use crate::clock::now_ms;
 use crate::limits::ACCOUNT;
 use crate::registry::DocumentKind;
+
+pub(super) mod policy;
 
 /// A version of a layer, as it is stored.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -41,6 +45,9 @@ struct Layer {
     architectures: Vec<String>,
     #[serde(default)]
     license: Option<String>,
+    /// Who else may use it.
+    #[serde(default)]
+    policy: Policy,
 }
 
 /// The body of `PublishLayerVersion`.
@@ -48,9 +55,10 @@ struct Layer {
 #[serde(default, rename_all = "PascalCase")]
 struct Publish {
     description: Option<String>,
+    #[serde(deserialize_with = "object")]
     content: Option<CodeSource>,
-    compatible_runtimes: Vec<String>,
-    compatible_architectures: Vec<String>,
+    compatible_runtimes: Option<Vec<String>>,
+    compatible_architectures: Option<Vec<String>>,
     license_info: Option<String>,
 }
 
@@ -118,18 +126,35 @@ async fn find(api: &Api, reference: &LayerRef) -> Result<Layer, ServiceError> {
     found.ok_or_else(|| missing(&layer_version_arn(&api.region, ACCOUNT, name, version)))
 }
 
+/// Reads the ARN of a version of a layer.
+fn version_ref(member: &str, arn: &str) -> Result<LayerRef, ServiceError> {
+    let reference = LayerRef::parse(arn)?;
+    if reference.region.is_some() && reference.version.is_some() {
+        return Ok(reference);
+    }
+    let pattern = "arn:[a-zA-Z0-9-]+:lambda:[a-zA-Z0-9-]+:\\d{12}:layer:[a-zA-Z0-9-_]+:[0-9]+";
+    Err(ServiceError::constraint(member, arn, Constraint::Pattern(pattern)))
+}
+
 /// The layers of these ARNs.
 pub(super) async fn resolve(api: &Api, arns: &[String]) -> Result<Vec<LayerUse>, ServiceError> {
-    let mut uses = Vec::new();
+    if arns.len() > LAYERS_MAX {
+        let message = format!("Cannot reference more than {LAYERS_MAX} layers.");
+        return Err(ServiceError::invalid_parameter(message));
+    }
+    let (mut uses, mut names) = (Vec::new(), BTreeSet::new());
     for arn in arns {
-        let reference = LayerRef::parse(arn)?;
-        if !arn.starts_with("arn:") || reference.version.is_none() {
-            let message = format!("Invalid layer version ARN: {arn}");
-            return Err(ServiceError::invalid_parameter(message));
-        }
+        let reference = version_ref("layers", arn)?;
         let layer = find(api, &reference).await.map_err(|error| {
             ServiceError::invalid_parameter(error.message)
         })?;
+        if !names.insert(layer.name.clone()) {
+            return Err(ServiceError::invalid_parameter(format!(
+                "Two different versions of the same layer are not allowed to be referenced in the \
+                 same function: {}",
+                layer_arn(&api.region, ACCOUNT, &layer.name)
+            )));
+        }
         uses.push(LayerUse {
             arn: layer.arn(api),
             size: layer.code.size,
@@ -139,36 +164,59 @@ pub(super) async fn resolve(api: &Api, arns: &[String]) -> Result<Vec<LayerUse>,
 }
 
 /// Puts code and layers together, and says so in the settings. Answers the artifact to deploy.
+/// `before` is the artifact that has the layers of the settings as they are: where those stay, it
+/// is where they are taken from, since layers may have been deleted.
 pub(super) async fn stack(
     api: &Api,
     code: &Code,
-    settings: &mut Settings,
+    (settings, before): (&mut Settings, Option<Digest>),
     uses: Vec<LayerUse>,
 ) -> Result<Digest, ServiceError> {
     let own: Digest = code.digest.parse().map_err(|_| ServiceError::service("a digest"))?;
+    let before = before.filter(|_| settings.layers == uses);
     settings.layers = uses;
     settings.code = None;
-    if settings.layers.is_empty() {
-        return Ok(own);
-    }
-    let mut parts = vec![own];
-    for layer in &settings.layers {
-        let found = find(api, &LayerRef::parse(&layer.arn)?).await;
-        let found = found.map_err(|error| ServiceError::invalid_parameter(error.message))?;
-        let digest = found.code.digest.parse().map_err(|_| ServiceError::service("a digest"))?;
-        parts.push(digest);
+    let mut parts = vec![(own, Part::Code)];
+    if let (Some(before), false) = (before, settings.layers.is_empty()) {
+        parts.push((before, Part::Stacked));
+    } else {
+        for layer in &settings.layers {
+            let found = find(api, &LayerRef::parse(&layer.arn)?).await;
+            let found = found.map_err(|error| ServiceError::invalid_parameter(error.message))?;
+            let digest = found.code.digest.parse();
+            parts.push((digest.map_err(|_| ServiceError::service("a digest"))?, Part::Layer));
+        }
     }
     let artifacts = Arc::clone(api.control.artifacts());
     let work = move || {
-        let read = |digest: &Digest| artifacts.read(*digest).map_err(|error| internal(&error));
-        let archives = parts.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let mut archives = Vec::new();
+        for (digest, part) in parts {
+            let bytes = artifacts.read(digest).map_err(|error| internal(&error))?;
+            if part == Part::Code && !bytes.starts_with(b"PK") {
+                // A component, or what is no archive: whoever compiles it says so.
+                return Ok(None);
+            }
+            archives.push((bytes, part));
+        }
         combine(&archives).map_err(|error| ServiceError::invalid_parameter(error.0))
     };
     let combined = tokio::task::spawn_blocking(work).await;
     let combined = combined.unwrap_or_else(|_| Err(ServiceError::service("the node stops")))?;
+    let Some(combined) = combined else {
+        return Ok(own);
+    };
     settings.code = Some(code.clone());
     let kept = keep(api, combined.into()).await?;
     kept.digest.parse().map_err(|_| ServiceError::service("a digest"))
+}
+
+/// What an archive is to a function.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Part {
+    Code,
+    Layer,
+    /// Code and layers, of which only the layers are wanted.
+    Stacked,
 }
 
 /// Why archives do not go together.
@@ -181,31 +229,32 @@ impl From<zip::result::ZipError> for Unfit {
 }
 
 /// One archive of code and, below [`OPT`], the layers over each other; nothing is packed anew.
-fn combine(archives: &[Vec<u8>]) -> Result<Vec<u8>, Unfit> {
-    let mut archives = archives
-        .iter()
-        .map(|bytes| ZipArchive::new(Cursor::new(bytes.as_slice())))
-        .collect::<Result<Vec<_>, _>>()?;
+/// None if there is nothing but code.
+fn combine(archives: &[(Vec<u8>, Part)]) -> Result<Option<Vec<u8>>, Unfit> {
+    let mut parts = Vec::new();
+    for (bytes, part) in archives {
+        parts.push((ZipArchive::new(Cursor::new(bytes.as_slice()))?, *part));
+    }
     // By the name in the new archive: the archive and entry that it is from, the last one winning.
     let mut entries: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     let mut size = 0_u64;
-    for (at, archive) in archives.iter_mut().enumerate() {
+    for (at, (archive, part)) in parts.iter_mut().enumerate() {
         for index in 0..archive.len() {
             let entry = archive.by_index_raw(index)?;
-            size = size.saturating_add(entry.size());
-            if entry.is_dir() {
-                continue;
-            }
             let name = entry.name().map_err(Unfit::from)?.into_owned();
-            if at == 0 && (name.starts_with(OPT) || name.starts_with(&format!("./{OPT}"))) {
-                return Err(Unfit(format!("{OPT} in an archive is kept for layers")));
-            }
-            let name = if at == 0 {
-                name
-            } else {
-                format!("{OPT}/{}", name.trim_start_matches("./"))
+            let is_opt = name.trim_start_matches("./").starts_with(&format!("{OPT}/"));
+            let name = match part {
+                Part::Code if is_opt => {
+                    return Err(Unfit(format!("{OPT} in an archive is kept for layers")));
+                }
+                Part::Stacked if !is_opt => continue,
+                Part::Code | Part::Stacked => name,
+                Part::Layer => format!("{OPT}/{}", name.trim_start_matches("./")),
             };
-            entries.insert(name, (at, index));
+            size = size.saturating_add(entry.size());
+            if !entry.is_dir() {
+                entries.insert(name, (at, index));
+            }
         }
     }
     if size > UNZIPPED_MAX {
@@ -213,16 +262,19 @@ fn combine(archives: &[Vec<u8>]) -> Result<Vec<u8>, Unfit> {
             "Unzipped size must be smaller than {UNZIPPED_MAX} bytes"
         )));
     }
+    if parts.len() == 1 {
+        return Ok(None);
+    }
     let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
     for (name, (at, index)) in entries {
-        let entry = archives[at].by_index_raw(index)?;
+        let entry = parts[at].0.by_index_raw(index)?;
         writer.raw_copy_file_rename(entry, name)?;
     }
-    Ok(writer.finish()?.into_inner())
+    Ok(Some(writer.finish()?.into_inner()))
 }
 
 /// The bytes of an object of the node's store.
-pub(super) async fn object(api: &Api, bucket: &str, key: &str) -> Result<Bytes, ServiceError> {
+pub(super) async fn stored_object(api: &Api, bucket: &str, key: &str) -> Result<Bytes, ServiceError> {
     let gone = |why: &str| {
         ServiceError::invalid_parameter(format!(
             "Error occurred while GetObject. S3 Error Code: {why}. S3 Error Message: the object \
@@ -260,11 +312,20 @@ pub(super) async fn publish(api: &Arc<Api>, call: &Call<'_>) -> Answer {
     let LayerRef { name, .. } = LayerRef::parse(call.route.parameter("LayerName"))?;
     let description = request.description.unwrap_or_default();
     check_description(&description)?;
+    let runtimes = request.compatible_runtimes.unwrap_or_default();
+    let architectures = request.compatible_architectures.unwrap_or_default();
+    check_compatible(&runtimes, &architectures)?;
+    if let Some(license) = request.license_info.as_ref()
+        && license.chars().count() > LICENSE_MAX
+    {
+        let most = Constraint::LengthMax(LICENSE_MAX);
+        return Err(ServiceError::constraint("licenseInfo", license, most));
+    }
     let content = request.content.unwrap_or_default();
     let bytes = match content.inline()? {
         Some(bytes) => bytes,
         None => match content.object()? {
-            Some((bucket, key)) => object(api, bucket, key).await?,
+            Some((bucket, key)) => stored_object(api, bucket, key).await?,
             None => return Err(ServiceError::invalid_parameter("Please provide content.")),
         },
     };
@@ -277,9 +338,10 @@ pub(super) async fn publish(api: &Arc<Api>, call: &Call<'_>) -> Answer {
         description,
         created_ms: now_ms(),
         code,
-        runtimes: request.compatible_runtimes,
-        architectures: request.compatible_architectures,
+        runtimes,
+        architectures,
         license: request.license_info,
+        policy: Policy::default(),
     };
     let registry = api.control.registry();
     let written = registry.run(move |registry| {
@@ -293,6 +355,30 @@ pub(super) async fn publish(api: &Arc<Api>, call: &Call<'_>) -> Answer {
     });
     let layer = written.await.map_err(|error| internal(&error))?;
     told(call, &layer.describe_whole(api, &host(call)))
+}
+
+/// What a layer says that it is for.
+fn check_compatible(runtimes: &[String], architectures: &[String]) -> Result<(), ServiceError> {
+    let wrong = |member, value: &str, constraint| {
+        Err(ServiceError::constraint(member, value, constraint))
+    };
+    let member = "compatibleRuntimes";
+    if runtimes.len() > LAYER_RUNTIMES_MAX {
+        let most = Constraint::LengthMax(LAYER_RUNTIMES_MAX);
+        return wrong(member, &format!("[{}]", runtimes.join(", ")), most);
+    }
+    if let Some(other) = runtimes.iter().find(|name| !is_runtime(name)) {
+        return wrong(member, other, Constraint::Enum(&["nodejsN.x", "python3.N", "…"]));
+    }
+    let (member, all) = ("compatibleArchitectures", ["x86_64", "arm64"]);
+    if architectures.len() > all.len() {
+        let most = Constraint::LengthMax(all.len());
+        return wrong(member, &format!("[{}]", architectures.join(", ")), most);
+    }
+    match architectures.iter().find(|name| !all.contains(&name.as_str())) {
+        Some(other) => wrong(member, other, Constraint::Enum(&all)),
+        None => Ok(()),
+    }
 }
 
 /// Whether an archive can be a layer.
@@ -324,10 +410,14 @@ fn check_layer(bytes: &[u8]) -> Result<(), ServiceError> {
 fn reference(call: &Call<'_>) -> Result<LayerRef, ServiceError> {
     let mut reference = LayerRef::parse(call.route.parameter("LayerName"))?;
     let text = call.route.parameter("VersionNumber");
-    let version = text.parse().map_err(|_| {
+    let version = text.parse::<i64>().map_err(|_| {
         ServiceError::validation(format!("Layer version '{text}' is not a number"))
     })?;
-    reference.version = Some(version);
+    reference.version = u64::try_from(version).ok().filter(|version| *version > 0);
+    if reference.version.is_none() {
+        let message = "Layer Version Cannot be less than 1.";
+        return Err(ServiceError::invalid_parameter(message));
+    }
     Ok(reference)
 }
 
@@ -338,7 +428,7 @@ pub(super) async fn get(api: &Arc<Api>, call: &Call<'_>) -> Answer {
 
 pub(super) async fn get_by_arn(api: &Arc<Api>, call: &Call<'_>) -> Answer {
     let arn = call.query.get("Arn").map_or("", String::as_str);
-    let layer = find(api, &LayerRef::parse(arn)?).await?;
+    let layer = find(api, &version_ref("arn", arn)?).await?;
     told(call, &layer.describe_whole(api, &host(call)))
 }
 
@@ -351,12 +441,19 @@ fn is_wanted(call: &Call<'_>, layer: &Layer) -> bool {
         && has("CompatibleArchitecture", &layer.architectures)
 }
 
+/// Whether lists are asked for what there can be.
+fn check_wanted(call: &Call<'_>) -> Result<(), ServiceError> {
+    let one = |name: &str| call.query.get(name).cloned().into_iter().collect::<Vec<_>>();
+    check_compatible(&one("CompatibleRuntime"), &one("CompatibleArchitecture"))
+}
+
 pub(super) async fn list(api: &Arc<Api>, call: &Call<'_>) -> Answer {
+    check_wanted(call)?;
     let mut newest = BTreeMap::new();
     for layer in all(api).await?.into_values().filter(|layer| is_wanted(call, layer)) {
         newest.insert(layer.name.clone(), layer);
     }
-    let (found, next) = page(call, newest)?;
+    let (found, next) = page(call, newest, PAGE_MAX)?;
     let described = found.into_iter().map(|layer| {
         json!({
             "LayerName": layer.name,
@@ -369,11 +466,12 @@ pub(super) async fn list(api: &Arc<Api>, call: &Call<'_>) -> Answer {
 
 pub(super) async fn list_versions(api: &Arc<Api>, call: &Call<'_>) -> Answer {
     let LayerRef { name, .. } = LayerRef::parse(call.route.parameter("LayerName"))?;
+    check_wanted(call)?;
     let versions = all(api).await?.into_values();
     let versions = versions.filter(|layer| layer.name == name && is_wanted(call, layer));
     // The newest first.
     let versions = versions.map(|layer| (sortable(u64::MAX - layer.version), layer));
-    let (found, next) = page(call, versions.collect::<BTreeMap<_, _>>())?;
+    let (found, next) = page(call, versions.collect::<BTreeMap<_, _>>(), PAGE_MAX)?;
     let described = found.iter().map(|layer| layer.describe(api));
     told_list(call, "LayerVersions", (described.collect(), next))
 }

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use fractus_lambda::control::{Constraint, Qualifier, ServiceError, mapping_arn};
+use fractus_lambda::limits::PAGE_ASKED_MAX;
+use fractus_lambda::model::{Tags, check_tags, object};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::answer::{arn, internal, list as told_list, page, read, told};
+use super::answer::{arn, check_range, internal, list as told_list, page, read, told};
 use super::{Answer, Api, Call, request_id};
 use crate::clock::now_ms;
-use crate::limits::ACCOUNT;
+use crate::events::Mapping;
+use crate::limits::{ACCOUNT, MAPPING_CONCURRENCY};
 use crate::registry::DocumentKind;
 
 /// The bodies of `CreateEventSourceMapping` and `UpdateEventSourceMapping`.
@@ -22,8 +25,10 @@ struct Change {
     batch_size: Option<i64>,
     maximum_batching_window_in_seconds: Option<i64>,
     function_response_types: Option<Vec<String>>,
+    #[serde(deserialize_with = "object")]
     scaling_config: Option<Scaling>,
     filter_criteria: Option<Value>,
+    tags: Option<Tags>,
 }
 
 #[derive(Default, Deserialize)]
@@ -47,9 +52,26 @@ pub(crate) struct Stored {
     #[serde(default)]
     pub(crate) concurrency: Option<u32>,
     pub(crate) modified_ms: u64,
+    #[serde(default)]
+    pub(crate) tags: Tags,
 }
 
 impl Stored {
+    /// As the event engine has it; None if the function's name is none.
+    pub(crate) fn mapping(&self) -> Option<Mapping> {
+        Some(Mapping {
+            uuid: self.uuid.clone(),
+            queue: self.queue.clone(),
+            function: self.function.parse().ok()?,
+            qualifier: self.qualifier.clone(),
+            batch_size: self.batch,
+            window_ms: u64::from(self.window_s) * 1000,
+            enabled: self.enabled,
+            report_batch_item_failures: self.report_failures,
+            max_concurrency: self.concurrency.unwrap_or(MAPPING_CONCURRENCY),
+        })
+    }
+
     fn describe(&self, api: &Api, state: &str) -> Value {
         let qualifier = self.qualifier.as_deref().and_then(|text| Qualifier::parse(text).ok());
         let kinds: &[&str] = if self.report_failures {
@@ -94,21 +116,17 @@ pub(crate) fn queue_of(arn: &str) -> Option<&str> {
     (account == ACCOUNT && is_queue).then_some(queue)
 }
 
-fn check_range(member: &str, value: i64, (min, max): (u32, u32)) -> Result<u32, ServiceError> {
-    let fits = u32::try_from(value).ok().filter(|value| (min..=max).contains(value));
-    let constraint = if value < i64::from(min) {
-        Constraint::ValueMin(min.into())
-    } else {
-        Constraint::ValueMax(max.into())
-    };
-    fits.ok_or_else(|| ServiceError::constraint(member, &value.to_string(), constraint))
-}
-
 impl Change {
     async fn apply(&self, api: &Api, stored: &mut Stored) -> Result<(), ServiceError> {
         if let Some(name) = &self.function_name {
-            let target = api.find(api.parse(name)?)?;
-            target.version(api)?;
+            let target = api.find(api.parse(name)?).and_then(|target| {
+                target.version(api)?;
+                Ok(target)
+            });
+            let target = target.map_err(|error| match error.status {
+                404 => ServiceError::invalid_parameter("Function does not exist"),
+                _ => error,
+            })?;
             stored.function = target.name().to_string();
             stored.qualifier = target.label();
         }
@@ -133,7 +151,12 @@ impl Change {
             ));
         }
         if let Some(kinds) = &self.function_response_types {
-            stored.report_failures = kinds.iter().any(|kind| kind == "ReportBatchItemFailures");
+            const REPORT: &str = "ReportBatchItemFailures";
+            if let Some(other) = kinds.iter().find(|kind| *kind != REPORT) {
+                let all = Constraint::Enum(&[REPORT]);
+                return Err(ServiceError::constraint("functionResponseTypes", other, all));
+            }
+            stored.report_failures = !kinds.is_empty();
         }
         if let Some(scaling) = &self.scaling_config {
             let member = "scalingConfig.maximumConcurrency";
@@ -153,10 +176,31 @@ async fn all(api: &Api) -> Result<Vec<Stored>, ServiceError> {
 
 async fn found(api: &Api, call: &Call<'_>) -> Result<Stored, ServiceError> {
     let uuid = call.route.parameter("UUID");
+    by_uuid(api, uuid).await
+}
+
+/// The mapping of this id.
+async fn by_uuid(api: &Api, uuid: &str) -> Result<Stored, ServiceError> {
     let found = all(api).await?.into_iter().find(|stored| stored.uuid == uuid);
     found.ok_or_else(|| {
         ServiceError::not_found(format!("The resource you requested does not exist: {uuid}"))
     })
+}
+
+/// The tags of the mapping of this id.
+pub(super) async fn tags(api: &Api, uuid: &str) -> Result<Tags, ServiceError> {
+    Ok(by_uuid(api, uuid).await?.tags)
+}
+
+/// Changes them.
+pub(super) async fn change_tags(
+    api: &Api,
+    uuid: &str,
+    change: impl FnOnce(&mut Tags) -> Result<(), ServiceError>,
+) -> Result<(), ServiceError> {
+    let mut stored = by_uuid(api, uuid).await?;
+    change(&mut stored.tags)?;
+    store(api, &stored).await
 }
 
 async fn store(api: &Api, stored: &Stored) -> Result<(), ServiceError> {
@@ -167,12 +211,16 @@ async fn store(api: &Api, stored: &Stored) -> Result<(), ServiceError> {
         registry.put_document(DocumentKind::Mapping, &key, None, &text)
     });
     written.await.map_err(|error| internal(&error))?;
-    Ok(())
+    api.control.map_queues().await.map_err(|error| internal(&error))
 }
 
 pub(super) async fn create(api: &Arc<Api>, call: &Call<'_>) -> Answer {
     let request: Change = read(call)?;
     let arn = request.event_source_arn.as_deref().unwrap_or("");
+    if !arn.is_empty() && !arn.starts_with("arn:") {
+        let pattern = Constraint::Pattern("arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\\-])+:(.*)");
+        return Err(ServiceError::constraint("eventSourceArn", arn, pattern));
+    }
     let queue = queue_of(arn).ok_or_else(|| {
         ServiceError::invalid_parameter(format!(
             "Unrecognized event source: {arn}. This node's event sources are its queues: \
@@ -194,7 +242,9 @@ pub(super) async fn create(api: &Arc<Api>, call: &Call<'_>) -> Answer {
         report_failures: false,
         concurrency: None,
         modified_ms: 0,
+        tags: request.tags.clone().unwrap_or_default(),
     };
+    check_tags(&stored.tags)?;
     request.apply(api, &mut stored).await?;
     let same = |one: &Stored| {
         (&one.queue, &one.function, &one.qualifier)
@@ -227,7 +277,8 @@ pub(super) async fn list(api: &Arc<Api>, call: &Call<'_>) -> Answer {
             && source.is_none_or(|arn| queue_arn(api, &stored.queue) == *arn)
     };
     let stored = all(api).await?.into_iter().filter(|stored| wanted(stored));
-    let (found, next) = page(call, stored.map(|stored| (stored.uuid.clone(), stored)))?;
+    let stored = stored.map(|stored| (stored.uuid.clone(), stored));
+    let (found, next) = page(call, stored, PAGE_ASKED_MAX)?;
     let described = found.iter().map(|stored| stored.describe(api, stored.state()));
     told_list(call, "EventSourceMappings", (described.collect(), next))
 }
@@ -248,5 +299,6 @@ pub(super) async fn delete(api: &Arc<Api>, call: &Call<'_>) -> Answer {
         registry.delete_document(DocumentKind::Mapping, &uuid)
     });
     deleted.await.map_err(|error| internal(&error))?;
+    api.control.map_queues().await.map_err(|error| internal(&error))?;
     told(call, &stored.describe(api, "Deleting"))
 }

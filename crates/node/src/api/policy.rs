@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use fractus_lambda::control::{Constraint, ServiceError};
-use fractus_lambda::limits::POLICY_MAX;
+use fractus_lambda::control::{Constraint, Qualifier, ServiceError};
+use fractus_lambda::limits::{POLICY_MAX, STATEMENT_ID_MAX};
 use fractus_lambda::model::{Permission, Policy, UrlAuth};
 use fractus_lambda::sigv4::body_sha256;
 use serde::Deserialize;
@@ -22,7 +22,7 @@ struct Add {
     principal: Option<String>,
     source_arn: Option<String>,
     source_account: Option<String>,
-    function_url_auth_type: Option<UrlAuth>,
+    function_url_auth_type: Option<String>,
     invoked_via_function_url: Option<bool>,
     #[serde(rename = "PrincipalOrgID")]
     principal_org_id: Option<String>,
@@ -34,7 +34,7 @@ fn missing() -> ServiceError {
     ServiceError::not_found("The resource you requested does not exist.")
 }
 
-fn revision_id(policy: &Policy, arn: &str) -> String {
+pub(super) fn revision_id(policy: &Policy, arn: &str) -> String {
     uuid(body_sha256(policy.document(arn).to_string().as_bytes()))
 }
 
@@ -42,11 +42,7 @@ impl Add {
     fn permission(self) -> Result<Permission, ServiceError> {
         let null = |member| ServiceError::constraint(member, "", Constraint::NotNull);
         let id = self.statement_id.ok_or_else(|| null("statementId"))?;
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-        if id.is_empty() || id.len() > 100 || !id.bytes().all(plain) {
-            let pattern = Constraint::Pattern("([a-zA-Z0-9-_]+)");
-            return Err(ServiceError::constraint("statementId", &id, pattern));
-        }
+        check_statement_id(&id)?;
         let action = self.action.ok_or_else(|| null("action"))?;
         let verb = action.strip_prefix("lambda:");
         let is_action = action == "*"
@@ -62,7 +58,22 @@ impl Add {
             let pattern = Constraint::Pattern("[^\\s]+");
             return Err(ServiceError::constraint("principal", &principal, pattern));
         }
-        if self.function_url_auth_type.is_some() && action != "lambda:InvokeFunctionUrl" {
+        let url_auth = self.function_url_auth_type.as_deref();
+        let url_auth = url_auth.map(|auth| self::url_auth("functionUrlAuthType", auth)).transpose()?;
+        if let Some(arn) = &self.source_arn {
+            let is_one = arn.starts_with("arn:") && arn.split(':').count() >= 6;
+            if !is_one {
+                let pattern = Constraint::Pattern("arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\\-])+:(.*)");
+                return Err(ServiceError::constraint("sourceArn", arn, pattern));
+            }
+        }
+        if let Some(account) = &self.source_account {
+            if account.len() != 12 || !account.bytes().all(|b| b.is_ascii_digit()) {
+                let pattern = Constraint::Pattern("\\d{12}");
+                return Err(ServiceError::constraint("sourceAccount", account, pattern));
+            }
+        }
+        if url_auth.is_some() && action != "lambda:InvokeFunctionUrl" {
             return Err(ServiceError::invalid_parameter(
                 "FunctionUrlAuthType is only supported for lambda:InvokeFunctionUrl action",
             ));
@@ -73,7 +84,7 @@ impl Add {
             principal,
             source_arn: self.source_arn,
             source_account: self.source_account,
-            url_auth: self.function_url_auth_type,
+            url_auth,
             via_url: self.invoked_via_function_url,
             organisation: self.principal_org_id,
             event_source_token: self.event_source_token,
@@ -81,10 +92,40 @@ impl Add {
     }
 }
 
+/// Whether a statement may have this name.
+pub(super) fn check_statement_id(id: &str) -> Result<(), ServiceError> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    let constraint = if id.len() > STATEMENT_ID_MAX {
+        Constraint::LengthMax(STATEMENT_ID_MAX)
+    } else if id.is_empty() || !id.bytes().all(plain) {
+        Constraint::Pattern("([a-zA-Z0-9-_]+)")
+    } else {
+        return Ok(());
+    };
+    Err(ServiceError::constraint("statementId", id, constraint))
+}
+
+/// A kind of URLs by its name.
+pub(super) fn url_auth(member: &str, text: &str) -> Result<UrlAuth, ServiceError> {
+    match text {
+        "NONE" => Ok(UrlAuth::None),
+        "AWS_IAM" => Ok(UrlAuth::AwsIam),
+        other => {
+            let all = Constraint::Enum(&["NONE", "AWS_IAM"]);
+            Err(ServiceError::constraint(member, other, all))
+        }
+    }
+}
+
 pub(super) async fn add(api: &Arc<Api>, call: &Call<'_>) -> Answer {
     let mut request: Add = read(call)?;
     let target = api.target(call)?;
     target.version(api)?;
+    if target.qualifier == Some(Qualifier::Latest) {
+        return Err(ServiceError::invalid_parameter(
+            "We currently do not support adding policies for $LATEST.",
+        ));
+    }
     let arn = target.arn(api);
     let (key, own) = (or_latest(target.label()), arn.clone());
     let revision = request.revision_id.take();

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use fractus_lambda::control::{Constraint, Qualifier, ServiceError, url_id};
-use fractus_lambda::limits::{CORS_ENTRIES_MAX, CORS_MAX_AGE_S};
-use fractus_lambda::model::{Cors, LATEST, Url, UrlAuth, UrlMode, iso_seconds};
+use fractus_lambda::limits::{CORS_ENTRIES_MAX, CORS_MAX_AGE_S, PAGE_MAX};
+use fractus_lambda::model::{Cors, LATEST, Url, UrlAuth, UrlMode, iso_seconds, object};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::{Target, arn, attach_error, done, list as told_list, or_latest, page, read, told};
+use super::answer::{
+    Target, arn, attach_error, check_range, done, list as told_list, page, read, told,
+};
+use super::policy::url_auth;
 use super::{Answer, Api, Call};
 use crate::clock::now_ms;
 use crate::routes::url_host;
@@ -18,18 +21,74 @@ use crate::routes::url_host;
 #[serde(default, rename_all = "PascalCase")]
 struct Change {
     auth_type: Option<String>,
-    cors: Option<Cors>,
+    #[serde(deserialize_with = "object")]
+    cors: Option<GivenCors>,
     invoke_mode: Option<String>,
+}
+
+/// The rules for browsers as they are given.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct GivenCors {
+    allow_credentials: Option<bool>,
+    allow_headers: Option<Vec<String>>,
+    allow_methods: Option<Vec<String>>,
+    allow_origins: Option<Vec<String>>,
+    expose_headers: Option<Vec<String>>,
+    max_age: Option<i64>,
+}
+
+/// A list of the rules: entries at most, and how long each is at most.
+fn check_list(
+    member: &str,
+    list: Option<&Vec<String>>,
+    (entries, length): (usize, usize),
+) -> Result<(), ServiceError> {
+    let list = list.map_or(&[][..], Vec::as_slice);
+    let wrong = |text: &str, constraint| Err(ServiceError::constraint(member, text, constraint));
+    if list.len() > entries {
+        return wrong(&list.len().to_string(), Constraint::LengthMax(entries));
+    }
+    for text in list {
+        if text.is_empty() {
+            return wrong(text, Constraint::LengthMin(1));
+        }
+        if text.chars().count() > length {
+            return wrong(text, Constraint::LengthMax(length));
+        }
+        if text.contains(char::is_control) {
+            return wrong(text, Constraint::Pattern(".*"));
+        }
+    }
+    Ok(())
+}
+
+impl GivenCors {
+    fn check(self) -> Result<Cors, ServiceError> {
+        let many = CORS_ENTRIES_MAX;
+        for (member, list, bounds) in [
+            ("cors.allowHeaders", &self.allow_headers, (many, 1024)),
+            ("cors.allowMethods", &self.allow_methods, (6, 6)),
+            ("cors.allowOrigins", &self.allow_origins, (many, 253)),
+            ("cors.exposeHeaders", &self.expose_headers, (many, 1024)),
+        ] {
+            check_list(member, list.as_ref(), bounds)?;
+        }
+        let max_age = self.max_age.map(|age| check_range("cors.maxAge", age, (0, CORS_MAX_AGE_S)));
+        Ok(Cors {
+            allow_credentials: self.allow_credentials,
+            allow_headers: self.allow_headers,
+            allow_methods: self.allow_methods,
+            allow_origins: self.allow_origins,
+            expose_headers: self.expose_headers,
+            max_age: max_age.transpose()?,
+        })
+    }
 }
 
 impl Change {
     fn auth(&self) -> Result<Option<UrlAuth>, ServiceError> {
-        let all = ["NONE", "AWS_IAM"];
-        self.auth_type.as_deref().map_or(Ok(None), |auth| match auth {
-            "NONE" => Ok(Some(UrlAuth::None)),
-            "AWS_IAM" => Ok(Some(UrlAuth::AwsIam)),
-            other => Err(ServiceError::constraint("authType", other, Constraint::Enum(&all))),
-        })
+        self.auth_type.as_deref().map(|auth| url_auth("authType", auth)).transpose()
     }
 
     fn mode(&self) -> Result<Option<UrlMode>, ServiceError> {
@@ -39,31 +98,6 @@ impl Change {
             "RESPONSE_STREAM" => Ok(Some(UrlMode::Stream)),
             other => Err(ServiceError::constraint("invokeMode", other, Constraint::Enum(&all))),
         })
-    }
-
-    fn check_cors(&self) -> Result<(), ServiceError> {
-        let Some(cors) = &self.cors else {
-            return Ok(());
-        };
-        let lists = [
-            &cors.allow_headers,
-            &cors.allow_methods,
-            &cors.allow_origins,
-            &cors.expose_headers,
-        ];
-        for list in lists.into_iter().flatten() {
-            let is_line = |text: &String| !text.contains(|c: char| c.is_control());
-            if list.len() > CORS_ENTRIES_MAX || !list.iter().all(is_line) {
-                let message = "Cors: a list is too long, or has an entry that no header can have";
-                return Err(ServiceError::invalid_parameter(message));
-            }
-        }
-        if cors.max_age.is_some_and(|seconds| seconds > CORS_MAX_AGE_S) {
-            let seconds = cors.max_age.unwrap_or_default().to_string();
-            let most = Constraint::ValueMax(CORS_MAX_AGE_S.into());
-            return Err(ServiceError::constraint("cors.maxAge", &seconds, most));
-        }
-        Ok(())
     }
 }
 
@@ -116,7 +150,6 @@ pub(super) async fn create(api: &Arc<Api>, call: &Call<'_>) -> Answer {
     let target = api.target(call)?;
     let key = key(api, &target)?;
     let arn = function_arn(api, &target, &key);
-    request.check_cors()?;
     let auth = request.auth()?;
     let auth = auth.ok_or_else(|| ServiceError::constraint("authType", "", Constraint::NotNull))?;
     let now_ms = now_ms();
@@ -124,7 +157,7 @@ pub(super) async fn create(api: &Arc<Api>, call: &Call<'_>) -> Answer {
         id: url_id(&arn),
         auth,
         mode: request.mode()?.unwrap_or_default(),
-        cors: request.cors,
+        cors: request.cors.map(GivenCors::check).transpose()?,
         created_ms: now_ms,
         modified_ms: now_ms,
     };
@@ -144,7 +177,7 @@ pub(super) async fn create(api: &Arc<Api>, call: &Call<'_>) -> Answer {
 
 pub(super) fn get(api: &Api, call: &Call<'_>) -> Answer {
     let target = api.target(call)?;
-    let key = or_latest(target.label());
+    let key = key(api, &target)?;
     let qualified = target.entry.attachments.qualified.get(&key);
     let url = qualified.and_then(|qualified| qualified.url.as_ref()).ok_or_else(missing)?;
     told(call, &describe(api, &function_arn(api, &target, &key), url))
@@ -154,7 +187,7 @@ pub(super) fn list(api: &Api, call: &Call<'_>) -> Answer {
     let target = api.whole(call)?;
     let qualified = target.entry.attachments.qualified.iter();
     let urls = qualified.filter_map(|(key, one)| Some((key.clone(), (key, one.url.as_ref()?))));
-    let (found, next) = page(call, urls)?;
+    let (found, next) = page(call, urls, PAGE_MAX)?;
     let described = found
         .into_iter()
         .map(|(key, url)| describe(api, &function_arn(api, &target, key), url));
@@ -164,17 +197,17 @@ pub(super) fn list(api: &Api, call: &Call<'_>) -> Answer {
 pub(super) async fn update(api: &Arc<Api>, call: &Call<'_>) -> Answer {
     let request: Change = read(call)?;
     let target = api.target(call)?;
-    let key = or_latest(target.label());
+    let key = key(api, &target)?;
     let arn = function_arn(api, &target, &key);
-    request.check_cors()?;
     let (auth, mode) = (request.auth()?, request.mode()?);
+    let cors = request.cors.map(GivenCors::check).transpose()?;
     let made = api.control.attach(target.name().clone(), move |_, attachments| {
         let qualified = attachments.qualified.get_mut(&key);
         let url = qualified.and_then(|qualified| qualified.url.as_mut());
         let url = url.ok_or_else(missing)?;
         url.auth = auth.unwrap_or(url.auth);
         url.mode = mode.unwrap_or(url.mode);
-        if let Some(cors) = request.cors {
+        if let Some(cors) = cors {
             url.cors = Some(cors).filter(|cors| *cors != Cors::default());
         }
         url.modified_ms = now_ms();
@@ -186,7 +219,7 @@ pub(super) async fn update(api: &Arc<Api>, call: &Call<'_>) -> Answer {
 
 pub(super) async fn delete(api: &Arc<Api>, call: &Call<'_>) -> Answer {
     let target = api.target(call)?;
-    let key = or_latest(target.label());
+    let key = key(api, &target)?;
     let removed = api.control.attach(target.name().clone(), move |_, attachments| {
         let qualified = attachments.qualified.get_mut(&key);
         let gone = qualified.and_then(|qualified| qualified.url.take());

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use fractus_lambda::control::{Qualifier, ServiceError};
+use fractus_lambda::limits::PAGE_ASKED_MAX;
 use fractus_lambda::model::check_description;
 use serde::Deserialize;
 
@@ -51,7 +52,7 @@ pub(super) fn list(api: &Api, call: &Call<'_>) -> Answer {
         let number = function.version().published.unwrap_or(0);
         (sortable(number), function)
     });
-    let (found, next) = page(call, versions)?;
+    let (found, next) = page(call, versions, PAGE_ASKED_MAX)?;
     let described = found.into_iter().map(|version| describe_version(api, version));
     told_list(call, "Versions", (described.collect(), next))
 }

@@ -2,6 +2,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fractus_func::trace::{Cost, Price};
 use fractus_stdx::{ByteSize, ErrorChain};
 
 use super::{Config, ConfigError, ConfigFile};
@@ -27,6 +28,48 @@ fn an_empty_file_is_a_node_on_loopback() {
     assert_eq!(config.cache_bytes, 256 << 20);
     assert_eq!(config.store_max_bytes, None);
     assert!(config.guest_memory_bytes >= 1 << 20);
+    assert_eq!(config.price, Price::default());
+    assert_eq!(config.traces, None);
+}
+
+#[test]
+fn prices_are_exactly_what_is_written() {
+    let request = |text: &str| read(&format!("[price]\nrequest = {text}\n"));
+    for (text, pico) in [
+        ("0", 0),
+        ("0.0000002", 200_000),
+        ("0.000000000001", 1),
+        ("2e-7", 200_000),
+        ("0.1", 100_000_000_000),
+        ("999999.123456", 999_999_123_456_000_000),
+        ("1000000", 1_000_000_000_000_000_000),
+    ] {
+        assert_eq!(request(text).unwrap().price.request, Cost(pico), "{text}");
+    }
+    let text = "-0.1 nan inf -inf 1000000.5 0.0000000000001 1e300 1e-300";
+    for text in text.split(' ') {
+        let told = request(text).unwrap_err().to_string();
+        assert!(told.contains("price.request must be 0 to"), "{text}: {told}");
+    }
+    let price = read("[price]\ngb_second = 0.0000166667\n").unwrap().price;
+    assert_eq!(price, Price::default());
+}
+
+#[test]
+fn a_collector_is_a_url() {
+    let traces = |endpoint: &str| read(&format!("[otel]\nendpoint = \"{endpoint}\"\n"));
+    for (endpoint, posted) in [
+        ("http://127.0.0.1:4318", "http://127.0.0.1:4318/v1/traces"),
+        ("https://c.example/otlp/", "https://c.example/otlp/v1/traces"),
+    ] {
+        let traces = traces(endpoint).unwrap().traces.unwrap();
+        assert_eq!(traces.to_string(), posted);
+    }
+    assert_eq!(traces("").unwrap().traces, None);
+    for endpoint in ["127.0.0.1:4318", "grpc://c:4317", "http://c/?key=1", "http://"] {
+        let told = traces(endpoint).unwrap_err().to_string();
+        assert!(told.contains("otel.endpoint"), "{endpoint}: {told}");
+    }
 }
 
 #[test]

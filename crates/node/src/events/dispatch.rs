@@ -466,7 +466,9 @@ async fn run_event(mut turn: Turn, event: Event, invoker: Arc<dyn Invoker>) {
         attempts: event.attempts,
         throttles: event.throttles,
     };
-    let (verdict, step) = if policy::expired(&state, &policy, core.clock.now()) {
+    let (verdict, step) = if policy.is_stopped {
+        (None, Step::End(Condition::ZeroReservedConcurrency))
+    } else if policy::expired(&state, &policy, core.clock.now()) {
         (None, Step::End(Condition::EventAgeExceeded))
     } else {
         let attempt = event.attempts.saturating_add(1);

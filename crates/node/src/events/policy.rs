@@ -36,6 +36,8 @@ pub(super) enum Condition {
     RetriesExhausted,
     /// It is too old.
     EventAgeExceeded,
+    /// The function may not run.
+    ZeroReservedConcurrency,
 }
 
 impl Condition {
@@ -45,6 +47,7 @@ impl Condition {
             Self::Success => "Success",
             Self::RetriesExhausted => "RetriesExhausted",
             Self::EventAgeExceeded => "EventAgeExceeded",
+            Self::ZeroReservedConcurrency => "ZeroReservedConcurrency",
         }
     }
 }

@@ -69,7 +69,9 @@ pub(super) fn letters(
                 None,
             ]
         }
-        Condition::RetriesExhausted | Condition::EventAgeExceeded => {
+        Condition::RetriesExhausted
+        | Condition::EventAgeExceeded
+        | Condition::ZeroReservedConcurrency => {
             let record = policy.on_failure.as_ref().map(|_| record());
             let attributes = dead_letter_attributes(event, condition, verdict);
             [

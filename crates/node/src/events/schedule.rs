@@ -57,7 +57,7 @@ pub(crate) struct ScheduleInfo {
 
 /// Schedules were not replaced.
 #[derive(Debug, Error)]
-pub(crate) enum ScheduleError {
+pub enum ScheduleError {
     /// A schedule cannot be read.
     #[error("schedule {name} cannot be read")]
     Cron {

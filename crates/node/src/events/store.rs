@@ -84,7 +84,7 @@ const SCHEMA: &str = "
 
 /// The events cannot be read.
 #[derive(Debug, Error)]
-pub(crate) enum OpenError {
+pub enum OpenError {
     /// The database or the disk below it failed.
     #[error("the events cannot be {action}")]
     Sqlite {

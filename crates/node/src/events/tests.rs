@@ -253,6 +253,17 @@ impl Rig {
         panic!("it never came: {:?}", self.events.stats().await);
     }
 
+    /// Waits until something holds.
+    pub(super) async fn come(&self, holds: impl Fn(&Self) -> bool) {
+        for _ in 0..10_000 {
+            if holds(self) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        panic!("it never came");
+    }
+
     pub(super) async fn until_empty(&self) -> Stats {
         self.until(|stats| stats.queued == 0).await
     }

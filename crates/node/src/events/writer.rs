@@ -24,7 +24,7 @@ use crate::limits::{
 
 /// A change was not written.
 #[derive(Clone, Debug, Error)]
-pub(crate) enum WriteError {
+pub enum WriteError {
     /// As many changes wait as may.
     #[error("as many changes of events wait to be written as may; try again")]
     Full,

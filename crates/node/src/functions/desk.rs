@@ -21,6 +21,8 @@ pub(crate) struct Desk {
 #[derive(Debug)]
 struct Queue {
     pool: Pool,
+    /// Whether calls beyond the limit wait.
+    waits: bool,
     /// Who is told that it may start; the other ends are held by [`Waiting`].
     tickets: BTreeMap<Ticket, oneshot::Sender<()>>,
 }
@@ -107,6 +109,7 @@ impl Desk {
         Self {
             queue: Mutex::new(Queue {
                 pool: Pool::new(limit, QUEUE_MAX),
+                waits: true,
                 tickets: BTreeMap::new(),
             }),
             ledger: Mutex::new(Changing {
@@ -145,6 +148,9 @@ impl Desk {
 
     fn arrive(self: &Arc<Self>) -> Result<Place, Option<Waiting>> {
         let mut queue = self.queue();
+        if !queue.waits && queue.pool.running() >= queue.pool.limit() {
+            return Err(None);
+        }
         match queue.pool.arrive() {
             Admission::Start => Ok(Place(Arc::clone(self))),
             Admission::Refuse => Err(None),
@@ -161,9 +167,11 @@ impl Desk {
         }
     }
 
-    /// Changes how many calls may run at once.
-    pub(super) fn set_limit(&self, limit: u32) {
+    /// Changes how many calls may run at once, and whether those beyond wait or are refused. Those
+    /// that wait already go on.
+    pub(super) fn set_limit(&self, limit: u32, waits: bool) {
         let mut queue = self.queue();
+        queue.waits = waits;
         let admitted = queue.pool.set_limit(limit);
         queue.tell(admitted);
     }

@@ -127,6 +127,12 @@ impl Function {
         self.deployed.kind != Some(RuntimeKind::Wasm)
     }
 
+    /// Whether its calls are traced though their callers did not ask.
+    pub(crate) fn is_traced(&self) -> bool {
+        let settings = self.deployed.settings.as_ref();
+        settings.is_some_and(|settings| settings.traced)
+    }
+
     /// What was deployed, and when.
     pub(crate) fn deployed(&self) -> &Revision {
         &self.deployed

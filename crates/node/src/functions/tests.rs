@@ -9,21 +9,27 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use fractus_blob::Store;
 use fractus_func::limits::QUEUE_MAX;
-use fractus_func::{Body, BoxFuture, CallError, Manifest, Outcome, RequestId, RouteSpec};
+use fractus_func::trace::Price;
+use fractus_func::{
+    Body, BoxFuture, CallError, Manifest, Outcome, RequestId, RouteSpec, RuntimeKind,
+};
+use fractus_lambda::sigv4::SigningKeys;
 use http_body_util::{BodyExt, Empty};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
-use super::{Budget, Desk, Function, Functions, Services};
+use super::{Asked, Budget, Desk, Entry, Function, Functions, Services, Version};
 use crate::artifacts::{Artifacts, Digest};
 use crate::clock::now_ms;
 use crate::config::Upstream;
 use crate::fake::FakeRuntime;
 use crate::limits::{LOAD_RETRY_MS, PROGRAM_IDLE_MS, PROGRAM_RETIRED_MS};
 use crate::logs::Logs;
+use crate::openlambda::OpenLambda;
 use crate::outbound::{Outbound, OutboundConfig};
 use crate::registry::Revision;
 use crate::routes::Fixed;
+use crate::traces::Traces;
 use crate::usage::{Usage, UsageQuery};
 
 type Answer = Result<http::Response<Body>, CallError>;
@@ -58,12 +64,16 @@ impl Bench {
             outbound: Outbound::new(store, &OutboundConfig::default()),
             logs: Logs::open(folder("logs")).unwrap(),
             usage: Usage::default(),
+            traces: Traces::default(),
+            price: Price::default(),
             budget: Arc::new(Budget::new(5, 1 << 20)),
+            region: "eu-test-1".into(),
+            keys: Arc::new(SigningKeys::new([])),
         }));
         let function = version(&functions, 1, concurrency, artifact, None);
         functions.replace(BTreeMap::from([(
             function.name().clone(),
-            Arc::clone(&function),
+            entry(&functions, &function),
         )]));
         Self {
             functions,
@@ -85,7 +95,7 @@ impl Bench {
     ) -> BoxFuture<'static, Answer> {
         let (functions, function) = (Arc::clone(&self.functions), Arc::clone(function));
         let id = RequestId::from_random(7);
-        Box::pin(async move { functions.call(&function, request, id).await })
+        Box::pin(async move { functions.call(&function, request, id, Asked::default()).await })
     }
 
     /// A call whose guest runs and waits at the gate.
@@ -108,6 +118,7 @@ impl Bench {
         let records = self.functions.services().usage.find(UsageQuery {
             function: Some("f"),
             request_id: None,
+            since_ms: 0,
             limit: usize::MAX,
         });
         records.iter().rev().map(|record| record.outcome).collect()
@@ -135,10 +146,24 @@ fn version(
         manifest,
         artifact,
         size: 1,
+        kind: Some(RuntimeKind::Wasm),
+        settings: None,
         created_ms: 1,
     };
     let own = || Arc::new(Desk::new(concurrency, crate::registry::Ledger::default()));
-    functions.version(number, deployed, desk.map_or_else(own, Arc::clone))
+    let desk = desk.map_or_else(own, Arc::clone);
+    functions.version(Version::latest(number), deployed, desk)
+}
+
+/// A function whose newest revision this is.
+fn entry(functions: &Functions, latest: &Arc<Function>) -> Arc<Entry> {
+    Arc::new(Entry {
+        latest: Arc::clone(latest),
+        published: BTreeMap::new(),
+        last_published: 0,
+        attachments: Arc::default(),
+        generation: functions.generation(),
+    })
 }
 
 fn request() -> http::Request<Body> {
@@ -171,11 +196,11 @@ async fn a_call_that_ends_gives_all_back_and_leaves_one_record() {
     bench.call().await.unwrap();
     bench.assert_idle();
     assert_eq!(bench.outcomes(), [Outcome::Ok]);
-    assert_eq!(bench.function.desk().totals().counters.calls, 1);
-    assert_eq!(bench.function.desk().totals().counters.cold, 1);
+    assert_eq!(bench.function.desk().totals().sums.counters.calls, 1);
+    assert_eq!(bench.function.desk().totals().sums.counters.cold, 1);
     bench.open_gate(1);
     bench.call().await.unwrap();
-    assert_eq!(bench.function.desk().totals().counters.cold, 1);
+    assert_eq!(bench.function.desk().totals().sums.counters.cold, 1);
     assert_eq!(bench.functions.changed_ledgers().len(), 1);
     assert_eq!(bench.functions.changed_ledgers().len(), 0);
 }
@@ -252,7 +277,7 @@ async fn calls_dropped_while_the_program_loads_hold_nothing_and_it_is_loaded_onc
     assert_eq!(bench.runtime.shared.loads.load(Ordering::SeqCst), 1);
     bench.assert_idle();
     let totals = bench.function.desk().totals();
-    assert_eq!((totals.counters.calls, totals.counters.cold), (4, 3));
+    assert_eq!((totals.sums.counters.calls, totals.sums.counters.cold), (4, 3));
 }
 
 #[tokio::test]
@@ -378,11 +403,14 @@ async fn every_origin_has_a_generation_of_its_own() {
     let services = bench.functions.services();
     let (_folder, store) = crate::origin::test_support::store().await;
     let upstreams = vec![upstream("/x/"), upstream("/y/")];
-    let fixed = Fixed::new(&bench.functions, &store, &services.outbound, upstreams);
+    let worker = OpenLambda::new("", bench.functions.generation());
+    let fixed = Fixed::new(&bench.functions, &store, &services.outbound, upstreams, worker);
     let origins = fixed.upstreams.iter().map(|(_, origin)| origin);
     let mut generations: BTreeSet<_> = origins.map(|origin| origin.generation()).collect();
-    generations.extend([fixed.buckets.generation(), bench.function.generation()]);
-    assert_eq!(generations.len(), 4);
+    let fixed = [&fixed.buckets, &fixed.worker].map(|origin| origin.generation());
+    generations.extend(fixed);
+    generations.insert(bench.functions.get("f").unwrap().generation);
+    assert_eq!(generations.len(), 5);
 }
 
 #[tokio::test]
@@ -397,12 +425,11 @@ async fn a_new_version_shares_the_places_and_moves_their_limit() {
         artifact,
         Some(bench.function.desk()),
     );
-    assert_ne!(new.generation(), bench.function.generation());
     let mut waiting = bench.call_of(&new, request());
     until(&mut waiting, || new.desk().waiting() == 1).await;
     bench
         .functions
-        .replace(BTreeMap::from([(new.name().clone(), Arc::clone(&new))]));
+        .replace(BTreeMap::from([(new.name().clone(), entry(&bench.functions, &new))]));
     until(&mut waiting, || bench.guests() == 3).await;
     bench.open_gate(3);
     for call in old {
@@ -425,7 +452,7 @@ async fn idle_programs_leave_memory_and_come_back() {
     running.await.unwrap();
     bench.call().await.unwrap();
     assert_eq!(bench.runtime.shared.loads.load(Ordering::SeqCst), 2);
-    assert_eq!(bench.function.desk().totals().counters.cold, 2);
+    assert_eq!(bench.function.desk().totals().sums.counters.cold, 2);
 }
 
 /// An idle connection knew the old routes, and kept the old version's program and its instances
@@ -442,7 +469,8 @@ async fn the_program_of_an_old_version_leaves_memory_though_somebody_knows_it() 
         artifact,
         Some(bench.function.desk()),
     );
-    let current = BTreeMap::from([(next.name().clone(), next)]);
+    let current = BTreeMap::from([(next.name().clone(), entry(&bench.functions, &next))]);
+    drop(next);
     bench.functions.replace(current);
     let now = now_ms();
     bench.functions.evict_idle(now);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use fractus_func::{
-    Body, BoxFuture, CallError, FunctionName, Host, Limits, LogStream, OutboundError, Outcome,
+    Body, BoxFuture, CallError, EventCall, FunctionName, Host, Limits, LogStream, OutboundError, Outcome,
     Report, RequestId, Tunnel, UsageRecord,
 };
 use fractus_lambda::limits::LOG_TAIL_MAX;
@@ -15,8 +15,9 @@ use tokio::sync::Semaphore;
 use crate::clock::now_ms;
 use crate::functions::budget::Instance;
 use crate::functions::desk::{LastError, Place};
-use crate::functions::{Function, Services, micros};
+use crate::functions::{Asked, Function, Services, micros};
 use crate::limits::LAST_ERROR_MAX;
+use crate::traces::Recorder;
 
 /// What a call holds while it runs.
 #[derive(Debug)]
@@ -77,6 +78,8 @@ pub(super) struct Visit {
     /// Whether it is an invocation through AWS's API.
     is_invoked: bool,
     tail: Option<Arc<Tail>>,
+    /// Records it, if it is traced.
+    recorder: Option<Arc<Recorder>>,
     /// Whether anything was logged.
     logged: AtomicBool,
     /// Given back with the report, or else when the last one who knows the call is gone.
@@ -84,23 +87,38 @@ pub(super) struct Visit {
 }
 
 impl Visit {
+    /// A call that arrives, and the event that it brings.
     pub(super) fn arrive(
         services: &Arc<Services>,
         function: &Arc<Function>,
         id: RequestId,
-        (is_invoked, tail): (bool, Option<Arc<Tail>>),
-    ) -> Self {
+        asked: Asked,
+    ) -> (Option<EventCall>, Self) {
+        let Asked {
+            event,
+            tail,
+            recorder,
+        } = asked;
         function.touch();
-        Self {
+        let visit = Self {
             services: Arc::clone(services),
             function: Arc::clone(function),
             id,
             arrived: Instant::now(),
             reported: AtomicBool::new(false),
-            is_invoked,
+            is_invoked: event.is_some(),
             tail,
+            recorder,
             logged: AtomicBool::new(false),
             seat: Mutex::default(),
+        };
+        (event, visit)
+    }
+
+    /// Notes that the program is there, and how long it took to load for this call.
+    pub(super) fn loaded(&self, load_us: u64) {
+        if let Some(recorder) = &self.recorder {
+            recorder.called(load_us);
         }
     }
 
@@ -173,6 +191,9 @@ impl Visit {
             .desk()
             .count(&record, last_error(&record, report));
         self.services.usage.push(record);
+        if let Some(trace) = self.recorder.as_ref().and_then(|one| one.finish(report)) {
+            self.services.traces.push(trace);
+        }
         // Last, so that whoever sees the place free sees the record too.
         drop(self.seat().take());
     }
@@ -238,13 +259,19 @@ impl Host for Visit {
         &self,
         request: http::Request<Body>,
     ) -> BoxFuture<'static, Result<http::Response<Body>, OutboundError>> {
-        self.services.outbound.send(self.function.lane(), request)
+        let (outbound, lane) = (&self.services.outbound, self.function.lane());
+        match &self.recorder {
+            Some(recorder) => outbound.send_traced(lane, request, recorder),
+            None => outbound.send(lane, request),
+        }
     }
 
     fn connect(&self, authority: &str) -> BoxFuture<'static, Result<Tunnel, OutboundError>> {
-        self.services
-            .outbound
-            .tunnel(self.function.lane(), authority)
+        let (outbound, lane) = (&self.services.outbound, self.function.lane());
+        match &self.recorder {
+            Some(recorder) => outbound.tunnel_traced(lane, authority, recorder),
+            None => outbound.tunnel(lane, authority),
+        }
     }
 
     fn log(&self, id: RequestId, stream: LogStream, line: &str) {

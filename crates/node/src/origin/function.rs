@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fractus_edge::Origin;
-use fractus_func::{Body, BoxFuture, CallError, FunctionName, Outcome, RequestId};
+use fractus_edge::{Arrived, Origin};
+use fractus_func::trace::Trigger;
+use fractus_func::{Body, BoxFuture, CallError, FunctionName, Outcome, RequestId, SignedBy};
+use fractus_lambda::limits::RESPONSE_MAX;
 use fractus_lambda::model::{Cors, LATEST, Url, UrlAuth, UrlMode};
 use fractus_lambda::sigv4::{ContentHash, Scope, Signature};
 use http::header::{
@@ -20,6 +22,8 @@ use sha2::{Digest as _, Sha256};
 use super::{full, problem};
 use crate::clock::now_ms;
 use crate::functions::{Asked, Entry, Function, Functions};
+use crate::limits::ACCOUNT;
+use crate::traces::{Recorder, context_of};
 
 /// A function by one of its ways in. A change of the function is a new origin, of another
 /// generation.
@@ -148,33 +152,35 @@ impl FunctionOrigin {
         request: Request<Body>,
         limit: u64,
     ) -> Result<Request<Body>, Response<Body>> {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let Ok(body) = Limited::new(body, limit).collect().await else {
             let text = "the request's body is too large or broke off";
             return Err(problem(StatusCode::PAYLOAD_TOO_LARGE, "request-too-large", text));
         };
         let body = body.to_bytes();
-        if self.is_signed(&head, &body) {
-            return Ok(Request::from_parts(head, full(body)));
-        }
-        Err(forbidden())
+        let Some(by) = self.signer(&head, &body) else {
+            return Err(forbidden());
+        };
+        head.extensions.insert(by);
+        Ok(Request::from_parts(head, full(body)))
     }
 
-    fn is_signed(&self, head: &Parts, body: &Bytes) -> bool {
+    fn signer(&self, head: &Parts, body: &Bytes) -> Option<SignedBy> {
         let services = self.functions.services();
-        let Ok(Some(signature)) = Signature::parse(head, now_ms() / 1000) else {
-            return false;
-        };
+        let signature = Signature::parse(head, now_ms() / 1000).ok()??;
         let scope = Scope {
             region: &services.region,
             services: &["lambda"],
         };
         let hash = Sha256::digest(body).into();
-        let signed = signature.check(Some(&hash), &services.keys, &scope);
+        let signed = signature.check(Some(&hash), &services.keys, &scope).ok()?;
         // A body that nobody signed may be anyone's.
-        signed.is_ok_and(|signed| {
-            matches!(signed.content_sha256, ContentHash::Hex(_) | ContentHash::Absent(_))
+        let is_whole =
+            matches!(signed.content_sha256, ContentHash::Hex(_) | ContentHash::Absent(_));
+        is_whole.then(|| SignedBy {
+            access_key_id: signed.access_key_id,
+            account: ACCOUNT.to_owned(),
         })
     }
 
@@ -188,8 +194,23 @@ impl FunctionOrigin {
         if !methods.is_empty() && !methods.iter().any(|one| one == request.method().as_str()) {
             return wrong_method(request.method(), methods);
         }
-        let answer = self.functions.call(function, request, id, Asked::default()).await;
-        answer.unwrap_or_else(|error| failure(function.name(), &error, id))
+        let context = context_of(request.headers());
+        let arrived = request.extensions().get().map(|Arrived(at)| *at);
+        let recorder = Recorder::of_call(function, id, Trigger::Http, context, arrived);
+        let asked = Asked {
+            recorder: recorder.clone(),
+            ..Asked::default()
+        };
+        let answer = self.functions.call(function, request, id, asked).await;
+        let mut answer = answer.unwrap_or_else(|error| match (&self.guard, &error.kind) {
+            // Visitors learn nothing of what went wrong within.
+            (Guard::Url { .. }, Some(_)) => failed(error.outcome.code()),
+            _ => failure(function.name(), &error, id),
+        });
+        if let Some(recorder) = recorder {
+            recorder.tell_caller(answer.headers_mut());
+        }
+        answer
     }
 }
 
@@ -236,9 +257,9 @@ fn wrong_method(sent: &Method, allowed: &[String]) -> Response<Body> {
 /// An answer whose body is all there, or one that says why it is not.
 async fn whole(answer: Response<Body>) -> Response<Body> {
     let (head, body) = answer.into_parts();
-    match body.collect().await {
+    match Limited::new(body, RESPONSE_MAX).collect().await {
         Ok(body) => Response::from_parts(head, full(body.to_bytes())),
-        Err(error) => problem(StatusCode::BAD_GATEWAY, "broken-answer", &error.to_string()),
+        Err(_) => failed(Outcome::NoResponse.code()),
     }
 }
 
@@ -305,6 +326,15 @@ fn failure(name: &FunctionName, error: &CallError, id: RequestId) -> Response<Bo
             .headers_mut()
             .insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
+    response
+}
+
+/// As AWS Lambda tells visitors of a URL that its function failed.
+fn failed(code: &'static str) -> Response<Body> {
+    let mut response = problem(StatusCode::BAD_GATEWAY, code, "");
+    *response.body_mut() = full(Bytes::from_static(b"Internal Server Error"));
+    let unhandled = HeaderValue::from_static("Unhandled");
+    response.headers_mut().insert(X_AMZ_FUNCTION_ERROR, unhandled);
     response
 }
 

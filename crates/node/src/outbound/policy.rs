@@ -15,7 +15,9 @@ use super::host::Host;
 /// that makes no sense allows nothing.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Policy {
+    /// Buckets to read, those to write among them.
     buckets: Vec<BucketName>,
+    writes: Vec<BucketName>,
     hosts: Vec<(Pattern, Ports)>,
     private_hosts: Vec<(Host, Ports)>,
 }
@@ -66,6 +68,11 @@ enum Ports {
     Only(u16),
 }
 
+/// Those that can be buckets' names.
+fn names<'a>(list: impl Iterator<Item = &'a String>) -> Vec<BucketName> {
+    list.filter_map(|name| BucketName::new(name).ok()).collect()
+}
+
 impl Policy {
     /// The policy of a manifest's access rights.
     pub(super) fn new(access: &Access) -> Self {
@@ -78,11 +85,8 @@ impl Policy {
             Some((Host::parse(host)?, ports))
         });
         Self {
-            buckets: access
-                .buckets
-                .iter()
-                .filter_map(|name| BucketName::new(name).ok())
-                .collect(),
+            buckets: names(access.buckets.iter().chain(&access.writes)),
+            writes: names(access.writes.iter()),
             hosts: hosts.collect(),
             private_hosts: private_hosts.collect(),
         }
@@ -91,6 +95,11 @@ impl Policy {
     /// The bucket of this name, if the function may read it.
     pub(super) fn bucket(&self, name: &str) -> Option<&BucketName> {
         self.buckets.iter().find(|bucket| bucket.as_str() == name)
+    }
+
+    /// Whether the function may write a bucket.
+    pub(super) fn writes(&self, bucket: &BucketName) -> bool {
+        self.writes.contains(bucket)
     }
 
     /// Which addresses a request may reach, judged by its host and port alone; whoever connects

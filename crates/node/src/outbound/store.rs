@@ -1,11 +1,14 @@
 //! `http://store.internal/BUCKET/KEY`: a function's way to objects, without a socket.
 
+use std::fmt;
 use std::future::ready;
+use std::sync::Arc;
 
-use fractus_blob::Store;
+use fractus_blob::{BucketName, ObjectKey, Store};
 use fractus_func::{Body, BoxFuture, OutboundError};
+use http::request::Parts;
 use http::uri::Scheme;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 
 use super::host::Host;
 use super::policy::{Policy, Target};
@@ -26,9 +29,20 @@ pub(super) fn elsewhere(target: &Target) -> OutboundError {
     ))
 }
 
-/// Answers from the buckets that `policy` names.
+/// Changes objects on functions' behalf.
+pub(crate) trait Objects: fmt::Debug + Send + Sync {
+    /// Stores or deletes an object, as the request's method says. A failure is an answer.
+    fn change(
+        &self,
+        bucket: BucketName,
+        key: ObjectKey,
+        request: Request<Body>,
+    ) -> BoxFuture<'static, Response<Body>>;
+}
+
+/// Answers from the buckets that `policy` names; `objects` changes them.
 pub(super) fn answer(
-    store: &Store,
+    (store, objects): (&Store, Option<&Arc<dyn Objects>>),
     policy: &Policy,
     target: &Target,
     request: Request<Body>,
@@ -37,17 +51,33 @@ pub(super) fn answer(
         return Box::pin(ready(Err(elsewhere(target))));
     }
     let store = store.clone();
-    match object_request(policy, request) {
+    let (head, body) = request.into_parts();
+    match object_request(policy, &head) {
+        Ok(asked) if [Method::PUT, Method::DELETE].contains(&asked.method) => {
+            let ObjectRequest { bucket, key, .. } = asked;
+            let Some(objects) = objects.filter(|_| policy.writes(&bucket)) else {
+                return Box::pin(ready(Ok(read_only(&bucket))));
+            };
+            let changed = objects.change(bucket, key, Request::from_parts(head, body));
+            Box::pin(async move { Ok(changed.await) })
+        }
         Ok(request) => Box::pin(async move { Ok(object_response(&store, request).await) }),
         Err(refusal) => Box::pin(ready(Ok(*refusal))),
     }
 }
 
+fn read_only(bucket: &BucketName) -> Response<Body> {
+    let text = format!(
+        "the manifest does not allow to write bucket `{bucket}`: to allow it write `writes = \
+         [\"{bucket}\"]` under `[access]` in fractus.toml"
+    );
+    problem(StatusCode::FORBIDDEN, "bucket-not-writable", &text)
+}
+
 fn object_request(
     policy: &Policy,
-    request: Request<Body>,
+    head: &Parts,
 ) -> Result<ObjectRequest, Box<Response<Body>>> {
-    let (head, _) = request.into_parts();
     let Some((bucket, key)) = split_object_path(head.uri.path()) else {
         let text = format!("an object is at http://{STORE}/BUCKET/KEY");
         return Err(Box::new(problem(
@@ -70,7 +100,7 @@ fn object_request(
     Ok(ObjectRequest {
         bucket: bucket.clone(),
         key: decode_key(key).map_err(|error| Box::new(error.response()))?,
-        method: head.method,
-        headers: head.headers,
+        method: head.method.clone(),
+        headers: head.headers.clone(),
     })
 }

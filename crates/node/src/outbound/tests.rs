@@ -68,6 +68,7 @@ pub(super) async fn outbound(
 pub(super) fn lane(hosts: &[&str], private_hosts: &[&str]) -> Lane {
     let owned = |entries: &[&str]| entries.iter().map(|entry| (*entry).to_owned()).collect();
     Lane::new(&Access {
+        writes: Vec::new(),
         buckets: vec!["open".to_owned(), "absent".to_owned()],
         hosts: owned(hosts),
         private_hosts: owned(private_hosts),

@@ -298,11 +298,15 @@ impl Work<'_> {
     fn url_event(&self, body: &[u8], id: RequestId) -> Bytes {
         let (_, path) = self.split_path();
         let name = self.function.manifest.name.as_str();
+        let host = self.host();
+        let domain = host.rsplit_once(':').map_or(host, |(domain, _port)| domain);
+        // What stands for the function in its URL.
+        let url_id = domain.split_once(".lambda-url.").map(|(id, _)| id);
         let context = UrlContext {
             request_id: id,
-            account_id: "anonymous",
-            api_id: name,
-            domain: self.host(),
+            signed_by: self.head.extensions.get(),
+            api_id: url_id.unwrap_or(name),
+            domain,
             source_ip: self.client(),
             now_ms: now_ms(),
         };

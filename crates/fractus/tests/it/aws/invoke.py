@@ -51,7 +51,7 @@ def handler(event, context):
 """
 
 FAULTS = """
-import os, sys, time
+import ctypes, os, sys, time
 
 class Refused(Exception):
     pass
@@ -64,8 +64,8 @@ def handler(event, context):
         os._exit(3)
     if what == "sys.exit":
         sys.exit(4)
-    if what == "kill":
-        os.kill(os.getpid(), 9)
+    if what == "crash":
+        ctypes.string_at(0)
     if what == "sleep":
         time.sleep(60)
     if what == "unserialisable":
@@ -248,12 +248,12 @@ def test_errors_name_the_request(case):
 
 
 def test_ends_of_the_process_are_told(case):
-    """A runtime that exits or is killed fails its call only."""
+    """A runtime that exits or crashes fails its call only."""
     name = case.function(FAULTS)
     for do, message in (
         ("exit", "exit status 3"),
         ("sys.exit", ""),
-        ("kill", "signal: killed"),
+        ("crash", "signal: segmentation fault"),
     ):
         error = failure(case, name, {"do": do})
         equal(error["errorType"], "Runtime.ExitError", "type")

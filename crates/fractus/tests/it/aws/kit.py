@@ -82,7 +82,7 @@ class Cloud:
 
     @property
     def account(self):
-        """The twelve digits of the account."""
+        """The twelve digits of the account, as STS tells them."""
         if self._account is None:
             self._account = self.client("sts").get_caller_identity()["Account"]
         return self._account

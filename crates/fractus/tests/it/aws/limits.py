@@ -24,10 +24,12 @@ from kit import (
 # Longest timeout in seconds. AWS's guide says 900; the service model of botocore 1.44 speaks of
 # 1,800 and 5,400 for kinds of functions that are not offered here.
 TIMEOUT_MAX = 900
-TOO_LARGE = "RequestTooLargeException"
+
+# What is too large to be read is one error, a payload that is too large another one in the service
+# model; AWS answers the first to both.
 TOO_LARGE_ENTITY = "RequestEntityTooLargeException"
-POLICY_LENGTH = "PolicyLengthExceededException"
-STATUS.update({TOO_LARGE: 413, TOO_LARGE_ENTITY: 413, POLICY_LENGTH: 400})
+TOO_LARGE = (TOO_LARGE_ENTITY, "RequestTooLargeException")
+STATUS.update(dict.fromkeys(TOO_LARGE, 413))
 
 LENGTH = """
 import json

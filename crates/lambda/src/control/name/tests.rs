@@ -19,6 +19,8 @@ fn functions_have_many_names() {
         ("function:", false, false),
         ("123456789012:", false, true),
         ("123456789012:function:", false, true),
+        ("us-east-1:123456789012:function:", true, true),
+        ("us-east-1:123456789012:", true, true),
         (
             "arn:aws:lambda:us-east-1:123456789012:function:",
             true,
@@ -64,7 +66,6 @@ fn functions_have_many_names() {
 
 #[test]
 fn other_texts_are_no_functions() {
-    let long = "a".repeat(65);
     for text in [
         "a b",
         "a.b",
@@ -78,7 +79,7 @@ fn other_texts_are_no_functions() {
         "$LATEST",
         "function:",
         "a:$LATEST.PUBLISHED",
-        "a:99999999999999999999",
+        "a:$LATES",
         "arn:aws:lambda:us-east-1:1:function:a",
         "arn:aws:lambda:us-east-1:123456789012:layer:a",
         "arn:aws:lambda:us-east-1:123456789012:a",
@@ -98,19 +99,45 @@ fn other_texts_are_no_functions() {
     }
     for (text, why) in [
         (String::new(), "greater than or equal to 1"),
-        (long.clone(), "less than or equal to 64"),
-        (format!("function:{long}:1"), "less than or equal to 64"),
         ("a".repeat(141), "less than or equal to 140"),
         ("a".repeat(257), "less than or equal to 256"),
     ] {
         let error = FunctionRef::parse(&text).unwrap_err();
         assert!(error.message.ends_with(why), "{}", error.message);
     }
-    assert!(FunctionRef::parse(&"a".repeat(64)).is_ok());
+    for text in ["a".repeat(65), format!("function:{}:1", "a".repeat(65))] {
+        let long = FunctionRef::parse(&text).unwrap();
+        let error = long.check_new(&text).unwrap_err();
+        assert_eq!(error.kind, "InvalidParameterValueException");
+        assert!(error.message.ends_with("less than or equal to 64"), "{}", error.message);
+    }
+    let longest = FunctionRef::parse(&"a".repeat(64)).unwrap();
+    assert_eq!(longest.check_new(&longest.name), Ok(()));
     let arn = "arn:aws-us-gov:lambda:us-gov-west-1:123456789012:function:";
     let longest = format!("{arn}{}:{}", "f".repeat(64), "q".repeat(128));
     assert!(FunctionRef::parse(&longest).is_ok());
     assert!(FunctionRef::parse(&format!("f:{}", "q".repeat(129))).is_err());
+}
+
+#[test]
+fn functions_of_other_regions_are_told_from_those_of_none() {
+    let check = |region: &str| {
+        let text = format!("arn:aws:lambda:{region}:123456789012:function:a");
+        FunctionRef::parse(&text).unwrap().check_region(&text, "local")
+    };
+    assert_eq!(check("local"), Ok(()));
+    assert_eq!(FunctionRef::parse("a").unwrap().check_region("a", "local"), Ok(()));
+    for region in ["eu-north-1", "us-gov-west-1", "us-iso-east-1", "us-isob-east-1", "eusc-de-east-1"] {
+        let error = check(region).unwrap_err();
+        assert_eq!(error.kind, "ResourceNotFoundException", "{region}");
+        let text = format!(
+            "Functions from '{region}' are not reachable in this region ('local')"
+        );
+        assert_eq!(error.message, text);
+    }
+    for region in ["invalid-region", "eu-north-", "eu-north-11", "e-north-1", "eu--1", "x", "eu-isobb-east-1"] {
+        assert_eq!(check(region).unwrap_err().kind, "ValidationException", "{region}");
+    }
 }
 
 #[test]

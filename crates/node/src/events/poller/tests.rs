@@ -220,9 +220,7 @@ async fn what_fails_comes_again_and_goes_away_at_last() {
     send(&rig, 0..2).await;
     // They may have come apart.
     let all = |rig: &Rig| -> usize { batches(rig).iter().map(|(bodies, _)| bodies.len()).sum() };
-    while all(&rig) < 2 {
-        tokio::task::yield_now().await;
-    }
+    rig.come(|rig| all(rig) == 2).await;
     rig.advance(29_999);
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(all(&rig), 2);
@@ -231,9 +229,7 @@ async fn what_fails_comes_again_and_goes_away_at_last() {
     rig.start();
     rig.events.set_mappings(vec![mapping()]);
     rig.advance(30_000);
-    while all(&rig) < 2 {
-        tokio::task::yield_now().await;
-    }
+    rig.come(|rig| all(rig) == 2).await;
     assert!(batches(&rig).iter().all(|(_, count)| *count == 2));
     tokio::time::sleep(Duration::from_millis(50)).await;
     rig.advance(30_000);

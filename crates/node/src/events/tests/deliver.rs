@@ -65,17 +65,13 @@ async fn a_letter_survives_and_is_tried_until_it_is_taken() {
     rig.add(1, "f").await;
     rig.until(|stats| stats.done == 1 && stats.delivering == 1)
         .await;
-    while rig.letters().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    rig.come(|rig| !rig.letters().is_empty()).await;
     rig.restart().await;
     // The event is done: only its letter is left.
     answers(&rig, [refused(), Ok(())]);
     rig.start();
     rig.advance(1_000);
-    while rig.letters().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    rig.come(|rig| !rig.letters().is_empty()).await;
     assert_eq!(rig.events.stats().await.queued, 1);
     rig.until(|stats| stats.delivering == 1).await;
     rig.advance(2_000);

@@ -173,3 +173,25 @@ fn so_many_bytes_wait_and_no_more() {
     });
     assert!(result.recv().unwrap());
 }
+
+#[test]
+fn a_failed_sync_is_the_last_write_also_after_a_full_disk() {
+    let (_dir, writer) = writer();
+    let tries = Arc::new(Mutex::new(0));
+    let (sender, settled) = mpsc::channel();
+    let counted = Arc::clone(&tries);
+    let act = move |_: &Connection| -> rusqlite::Result<()> {
+        let mut tries = counted.lock().unwrap();
+        *tries += 1;
+        let codes = [
+            rusqlite::ffi::SQLITE_FULL,
+            rusqlite::ffi::SQLITE_IOERR_FSYNC,
+        ];
+        let error = rusqlite::ffi::Error::new(codes[(*tries - 1_usize).min(1)]);
+        Err(rusqlite::Error::SqliteFailure(error, None))
+    };
+    writer.keep(act, move |result| sender.send(result.is_ok()).unwrap());
+    assert!(!settled.recv().unwrap());
+    writer.close();
+    assert_eq!(*tries.lock().unwrap(), 2);
+}

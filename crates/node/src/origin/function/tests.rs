@@ -23,6 +23,7 @@ async fn a_call_without_an_answer_gets_one() {
             outcome,
             message: "what happened".to_owned(),
             kind: None,
+            stack: Vec::new(),
         };
         let name = "hello".parse().expect("a function's name");
         let answer = Answer::of(failure(&name, &error, id())).await;

@@ -10,6 +10,7 @@ fn owned(entries: &[&str]) -> Vec<String> {
 
 fn policy(hosts: &[&str], private_hosts: &[&str]) -> Policy {
     Policy::new(&Access {
+        writes: Vec::new(),
         buckets: Vec::new(),
         hosts: owned(hosts),
         private_hosts: owned(private_hosts),
