@@ -49,7 +49,8 @@ def deploy(asked, app):
     """Makes an application's buckets, and a version of it."""
     fractus = [asked.fractus, "--data", str(asked.data)]
     manifest = tomllib.loads((HERE / app / "fractus.toml").read_text())
-    for bucket in manifest.get("access", {}).get("buckets", []):
+    access = manifest.get("access", {})
+    for bucket in access.get("buckets", []) + access.get("writes", []):
         run([*fractus, "bucket", "create", bucket])
     run([*fractus, "deploy", str(HERE / app)])
 

@@ -213,7 +213,7 @@ pub fn uploaded(name: &str) -> String {
     format!("Lambda {name} uploaded successfully")
 }
 
-/// Answer to an upload that cannot be used, 500.
+/// Answer to an upload that cannot be used; `OpenLambda`'s with 500, whoever is to blame.
 pub fn not_uploaded(problem: &str) -> String {
     format!("Failed to add lambda: {problem}\n")
 }
@@ -223,7 +223,7 @@ pub fn deleted(name: &str) -> String {
     format!("Lambda {name} deleted successfully")
 }
 
-/// Answer to the removal of a function that is not there, 500.
+/// Answer to the removal of a function that is not there; `OpenLambda`'s with 500.
 pub fn not_found(name: &str) -> String {
     format!("lambda {name} not found\n")
 }

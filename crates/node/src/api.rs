@@ -13,7 +13,9 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use fractus_func::RequestId;
 use fractus_lambda::control::{ERROR_TYPE_HEADER, Operation, RouteError, ServiceError, route};
-use fractus_lambda::sigv4::{ContentHash, Credentials, Scope, SigError, Signature, SigningKeys, body_sha256};
+use fractus_lambda::sigv4::{
+    ContentHash, Credentials, Scope, SigError, Signature, SigningKeys, body_sha256,
+};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
@@ -165,15 +167,17 @@ async fn lambda(
         }
         _ => API_BODY_MAX,
     };
-    let body = signed_body(api, head, body, (LAMBDA, most)).await.map_err(|error| {
-        if error.status == 413 && most == API_CODE_BODY_MAX {
-            return ServiceError::request_entity_too_large(format!(
-                "Request must be smaller than {most} bytes for the {} operation",
-                route.operation.name()
-            ));
-        }
-        error
-    })?;
+    let body = signed_body(api, head, body, (LAMBDA, most))
+        .await
+        .map_err(|error| {
+            if error.status == 413 && most == API_CODE_BODY_MAX {
+                return ServiceError::request_entity_too_large(format!(
+                    "Request must be smaller than {most} bytes for the {} operation",
+                    route.operation.name()
+                ));
+            }
+            error
+        })?;
     let query = axum::extract::Query::<BTreeMap<String, String>>::try_from_uri(&head.uri);
     let query = query.map_err(|error| ServiceError::validation(error.to_string()))?;
     let call = Call {
@@ -212,7 +216,10 @@ async fn signed_body(
     let share = u32::try_from(announced.unwrap_or(most)).unwrap_or(u32::MAX);
     let Ok(_room) = api.bodies.try_acquire_many(share) else {
         let message = "the node reads as many bodies as it may; try again";
-        return Err(ServiceError::too_many_requests("CallerRateLimitExceeded", message));
+        return Err(ServiceError::too_many_requests(
+            "CallerRateLimitExceeded",
+            message,
+        ));
     };
     let reading = Limited::new(body, most).collect();
     let stall = std::time::Duration::from_millis(API_STALL_MS);

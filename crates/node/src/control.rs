@@ -28,7 +28,7 @@ use crate::events::{
     Event, Events, Mapping, QueueSpec, ScheduleError, ScheduleSpec, Source, WriteError as EventsWriteError,
 };
 use crate::functions::{Current, Desk, Entry, Function, Functions, Version};
-use crate::limits::FUNCTIONS_MAX;
+use crate::limits::{FUNCTIONS_MAX, VERSIONS_KEPT};
 use crate::origin::object_path;
 use crate::registry::{DocumentKind, Ledger, Registered, Registry, RegistryError, Revision};
 use crate::routes::{self, Fixed};
@@ -62,6 +62,21 @@ fn watched(current: &Current) -> Watched {
         }
     }
     watched
+}
+
+/// When a function is called, by the names of the schedules.
+fn schedules(entry: &Entry) -> Vec<ScheduleSpec> {
+    let triggers = &entry.latest.manifest().triggers;
+    let specs = triggers.cron.iter().enumerate().map(|(at, cron)| ScheduleSpec {
+        name: format!("cron-{at}"),
+        expression: cron.schedule.clone(),
+        timezone: cron.timezone.clone(),
+        qualifier: None,
+        payload: cron.payload.clone().map(Into::into),
+    });
+    let mut specs: Vec<_> = specs.collect();
+    specs.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+    specs
 }
 
 /// A revision that is to be deployed.
@@ -229,7 +244,32 @@ impl Control {
         // It only fails when the node stops.
         drop(tokio::task::spawn_blocking(move || artifacts.retain_in_runtimes(&used)).await);
         self.serve(current)?;
+        self.reschedule().await;
         Ok(self.map_queues().await?)
+    }
+
+    /// Has the schedules be what the manifests say: a crash may have come between the two.
+    async fn reschedule(&self) {
+        let mut kept: BTreeMap<FunctionName, Vec<ScheduleSpec>> = BTreeMap::new();
+        for schedule in self.events.schedules(None) {
+            kept.entry(schedule.function).or_default().push(schedule.spec);
+        }
+        for (name, entry) in self.functions.snapshot().iter() {
+            let specs = schedules(entry);
+            if kept.remove(name).unwrap_or_default() == specs {
+                continue;
+            }
+            if let Err(error) = self.events.set_schedules(name, specs).await {
+                let error = ErrorChain(&error);
+                tracing::error!(function = %name, %error, "schedules are not as they should be");
+            }
+        }
+        for name in kept.into_keys() {
+            if let Err(error) = self.events.remove_function(&name).await {
+                let error = ErrorChain(&error);
+                tracing::error!(function = %name, %error, "schedules of a function that is gone");
+            }
+        }
     }
 
     /// A function as it is to be served. `seen` are the artifacts that were looked at.
@@ -433,8 +473,11 @@ impl Control {
             attachments: Arc::clone(&attachments),
             generation: self.functions.generation(),
         };
-        current.insert(name.clone(), Arc::new(entry.clone()));
-        routes::table(&self.fixed, &self.functions, &current)?;
+        // Routes that every function has are free for whoever has the name.
+        if !new.manifest.routes.is_empty() {
+            current.insert(name.clone(), Arc::new(entry.clone()));
+            routes::table(&self.fixed, &self.functions, &current)?;
+        }
 
         let (row, of, publish) = (new.clone(), name.clone(), deploy.publish);
         let written = self.registry.run(move |registry| {
@@ -449,7 +492,12 @@ impl Control {
         }
         let entry = self.enter(current, entry)?;
         self.forget(held).await;
-        self.schedule(&entry).await?;
+        let had_triggers = |before: &Arc<Entry>| !before.latest.manifest().triggers.is_empty();
+        if before.as_ref().is_some_and(had_triggers)
+            || !entry.latest.manifest().triggers.is_empty()
+        {
+            self.schedule(&entry).await?;
+        }
         let published = numbers.published.map(|(number, _)| &entry.published[&number]);
         let published = published.cloned();
         Ok((entry, published))
@@ -457,15 +505,7 @@ impl Control {
 
     /// Has a function called at the times that its manifest says.
     async fn schedule(&self, entry: &Entry) -> Result<(), DeployError> {
-        let triggers = &entry.latest.manifest().triggers;
-        let specs = triggers.cron.iter().enumerate().map(|(at, cron)| ScheduleSpec {
-            name: format!("cron-{at}"),
-            expression: cron.schedule.clone(),
-            timezone: cron.timezone.clone(),
-            qualifier: None,
-            payload: cron.payload.clone().map(Into::into),
-        });
-        let set = self.events.set_schedules(entry.latest.name(), specs.collect());
+        let set = self.events.set_schedules(entry.latest.name(), schedules(entry));
         set.await.map_err(DeployError::Schedule)?;
         Ok(self.map_queues().await?)
     }
@@ -484,8 +524,11 @@ impl Control {
     /// Serves an entry in the place of the one before.
     fn enter(&self, mut current: Current, entry: Entry) -> Result<Arc<Entry>, DeployError> {
         let entry = Arc::new(self.provision(entry));
-        let kept = entry.versions().map(|function| function.number());
-        entry.latest.desk().retain(&kept.collect());
+        let published = entry.published.values().map(|function| function.number());
+        // As many of the others as the registry keeps.
+        let newest = entry.latest.number();
+        let others = newest.saturating_sub(VERSIONS_KEPT - 1)..=newest;
+        entry.latest.desk().retain(&others.chain(published).collect());
         current.insert(entry.latest.name().clone(), Arc::clone(&entry));
         self.serve(current)?;
         Ok(entry)

@@ -4,9 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fractus_func::{
-    Body, CallError, EventCall, FunctionName, Outcome, RequestId, SpeaksHttp,
-};
+use fractus_func::{Body, CallError, EventCall, FunctionName, Outcome, RequestId, SpeaksHttp};
 use fractus_lambda::limits::RESPONSE_MAX;
 use fractus_lambda::{ErrorShape, event_request, http_answer, is_http_event, plain_answer};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -73,7 +71,7 @@ impl Invocation {
         let name = self.function.name();
         let request = if is_component {
             let request = event_request(&self.event, &host(name));
-            let request = request.map_err(|shape| refused(shape))?;
+            let request = request.map_err(refused)?;
             request.map(full)
         } else {
             let mut request = Request::new(full(self.event.clone()));
@@ -83,15 +81,18 @@ impl Invocation {
             request
         };
         let (mut head, body) = request.into_parts();
-        let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+        let target = head
+            .uri
+            .path_and_query()
+            .map_or("/", |target| target.as_str());
         let uri = format!("http://{}{target}", host(name)).parse();
-        head.uri = uri.map_err(|error: http::uri::InvalidUri| {
-            refused(ErrorShape::invalid_request(error))
-        })?;
+        head.uri = uri
+            .map_err(|error: http::uri::InvalidUri| refused(ErrorShape::invalid_request(error)))?;
         if let Some(trace) = self.trace {
             head.headers.insert(X_AMZN_TRACE_ID, trace);
         }
-        head.headers.insert(CONTENT_LENGTH, body_length(&body).into());
+        head.headers
+            .insert(CONTENT_LENGTH, body_length(&body).into());
         let asked = Asked {
             event: Some(EventCall {
                 arn: self.arn,
@@ -101,7 +102,10 @@ impl Invocation {
             recorder: self.recorder,
         };
         let request = Request::from_parts(head, body);
-        match functions.call(&self.function, request, self.id, asked).await {
+        match functions
+            .call(&self.function, request, self.id, asked)
+            .await
+        {
             Ok(response) => Ok(Answering {
                 id: self.id,
                 is_http: is_component || response.extensions().get::<SpeaksHttp>().is_some(),
@@ -115,13 +119,21 @@ impl Invocation {
 
 /// A host for requests that come from no client.
 fn host(name: &FunctionName) -> String {
-    let plain = |c: char| if c == '_' { '-' } else { c.to_ascii_lowercase() };
+    let plain = |c: char| {
+        if c == '_' {
+            '-'
+        } else {
+            c.to_ascii_lowercase()
+        }
+    };
     let label: String = name.as_str().chars().map(plain).collect();
     format!("{label}.localhost")
 }
 
 fn full(bytes: Bytes) -> Body {
-    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+    Full::new(bytes)
+        .map_err(|never| match never {})
+        .boxed_unsync()
 }
 
 fn body_length(body: &Body) -> u64 {

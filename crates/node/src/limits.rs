@@ -183,7 +183,7 @@ pub const TAR_EXTENSION_MAX: u64 = 64 << 10;
 pub const OL_UPLOADS_MAX: usize = 2;
 /// Further ones wait for so long.
 pub const OL_UPLOAD_WAIT_MS: u64 = 30_000;
-/// Wall time of a call of a function that came so, in seconds: the default of OpenLambda's worker.
+/// Wall time of a call of a function that came so, in seconds: that of `OpenLambda`'s worker.
 pub const OL_TIMEOUT_S: f64 = 30.0;
 
 /// Queues of messages.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fractus_edge::Origin;
 use fractus_func::limits::ARTIFACT_MAX;
-use fractus_func::{Body, BodyError, BoxFuture, FunctionName, RequestId};
+use fractus_func::{Body, BodyError, BoxFuture, FunctionName, NameError, RequestId};
 use fractus_lambda::model::Tags;
 use fractus_lambda::openlambda::{
     NOT_IMPLEMENTED, READY, REGISTRY_METHOD, bad_name, deleted, not_found, not_uploaded, uploaded,
@@ -170,7 +170,7 @@ impl Worker {
         };
         let archive = read(body).await?;
         let deploying = self.runtime.spawn(deploy(control, name, archive, permit));
-        deploying.await.map_err(|_| Refusal::stopping())?
+        deploying.await.map_err(|_stops| Refusal::stopping())?
     }
 
     async fn remove(
@@ -180,7 +180,7 @@ impl Worker {
     ) -> Result<Response<Body>, Refusal> {
         let of = name.clone();
         let removing = self.runtime.spawn(async move { control.remove(of).await });
-        let removed = removing.await.map_err(|_| Refusal::stopping())?;
+        let removed = removing.await.map_err(|_stops| Refusal::stopping())?;
         if removed.map_err(ApiError::from)? {
             tracing::info!(function = %name, "removed");
             Ok(text(StatusCode::OK, deleted(name.as_str())))
@@ -204,7 +204,11 @@ async fn read(body: Body) -> Result<Bytes, Refusal> {
         let text = "no more of the archive came in time";
         Refusal::new(StatusCode::REQUEST_TIMEOUT, "body-stalled", text)
     } else {
-        Refusal::new(StatusCode::BAD_REQUEST, "bad-request", "the archive's upload broke off")
+        Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "bad-request",
+            "the archive's upload broke off",
+        )
     })
 }
 
@@ -216,7 +220,7 @@ async fn deploy(
     _permit: OwnedSemaphorePermit,
 ) -> Result<(), Refusal> {
     let packing = tokio::task::spawn_blocking(move || package(name, &archive)).await;
-    let Package { manifest, zip } = packing.map_err(|_| Refusal::stopping())??;
+    let Package { manifest, zip } = packing.map_err(|_stops| Refusal::stopping())??;
     let kept = control.artifacts().keep(&zip).await;
     let artifact = kept.map_err(Refusal::not_deployed)?;
     drop(zip);
@@ -265,10 +269,10 @@ fn configuration(control: &Control, name: &FunctionName) -> Result<Response<Body
 
 /// A function's name. `OpenLambda` allows some that are none here, and is not quoted for those.
 fn name_of(text: &str) -> Result<FunctionName, Refusal> {
-    text.parse().map_err(|error| {
+    text.parse().map_err(|error: NameError| {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
         let told = if text.bytes().all(plain) {
-            ErrorChain(&error as &fractus_func::NameError).to_string()
+            error.to_string()
         } else {
             bad_name(text)
         };

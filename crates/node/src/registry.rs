@@ -201,7 +201,9 @@ impl Registry {
             Ok((connection, version))
         });
         let (mut connection, version): (_, i64) = opened.map_err(sqlite("open"))?;
-        let done = usize::try_from(version).ok().filter(|done| *done <= STEPS.len());
+        let done = usize::try_from(version)
+            .ok()
+            .filter(|done| *done <= STEPS.len());
         let Some(done) = done else {
             return Err(RegistryError::Newer { found: version });
         };
@@ -412,7 +414,11 @@ impl Registry {
                  FROM versions WHERE published IS NOT NULL ORDER BY name",
             )?;
             let rows = query.query_map([], |row| {
-                Ok((row.get::<_, u64>(7)?, row.get::<_, u64>(8)?, read_revision(row)))
+                Ok((
+                    row.get::<_, u64>(7)?,
+                    row.get::<_, u64>(8)?,
+                    read_revision(row),
+                ))
             })?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         })?;
@@ -421,7 +427,9 @@ impl Registry {
             let name = &revision.manifest.name;
             let found = functions.binary_search_by(|one| one.current.manifest.name.cmp(name));
             if let Ok(at) = found {
-                functions[at].published.insert(published, (number, revision));
+                functions[at]
+                    .published
+                    .insert(published, (number, revision));
             }
         }
         Ok(functions)
@@ -532,11 +540,7 @@ fn publish_next(connection: &Connection, version: &Revision) -> rusqlite::Result
     Ok((published, revision))
 }
 
-fn attach(
-    connection: &Connection,
-    name: &str,
-    attachments: &Attachments,
-) -> rusqlite::Result<()> {
+fn attach(connection: &Connection, name: &str, attachments: &Attachments) -> rusqlite::Result<()> {
     let text = serde_json::to_string(attachments).expect("texts and numbers are JSON");
     connection.execute(
         "UPDATE functions SET attachments = ?2 WHERE name = ?1",

@@ -23,7 +23,7 @@ pub(crate) struct Fixed {
     pub(crate) buckets: Arc<dyn Origin>,
     /// Servers elsewhere.
     pub(crate) upstreams: Vec<(RouteSpec, Arc<dyn Origin>)>,
-    /// The API of an OpenLambda worker.
+    /// The API of an `OpenLambda` worker.
     pub(crate) worker: Arc<dyn Origin>,
 }
 

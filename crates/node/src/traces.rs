@@ -9,8 +9,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use fractus_func::trace::{Span, Trace, TraceContext};
 use fractus_func::RequestId;
+use fractus_func::trace::{Span, Trace, TraceContext};
 use http::{HeaderMap, HeaderName};
 
 use crate::limits::{TRACE_BYTES_MAX, TRACES_MAX};
@@ -99,7 +99,9 @@ impl Traces {
 fn weight(trace: &Trace) -> usize {
     let texts = |span: &Span| {
         let attributes = span.attributes.iter();
-        let attributes: usize = attributes.map(|(name, value)| name.len() + value.len()).sum();
+        let attributes: usize = attributes
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
         span.name.len() + span.error.as_ref().map_or(0, String::len) + attributes
     };
     let spans = trace.spans();

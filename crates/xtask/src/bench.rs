@@ -4,6 +4,7 @@
 //! contestant in every round, so that a machine that slows down slows down for all of them. Only
 //! one contestant runs at a time. Figures are medians of the rounds.
 
+mod api;
 mod cold;
 mod contestant;
 mod edge;
@@ -33,15 +34,15 @@ pub(crate) struct Options {
     /// What to measure
     #[arg(required = true, value_enum)]
     names: Vec<Name>,
-    /// Seconds of load on each contestant in each round
+    /// Seconds of load on each contestant in each round; for `api`, in all rounds together
     #[arg(long, default_value_t = 10, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=600))]
     duration: u64,
     /// Rounds; figures are their medians
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// Only this part of `native`; may be repeated
+    /// Only this part of `native` or `api`; may be repeated
     #[arg(long, value_enum, value_name = "PART")]
-    part: Vec<native::Part>,
+    part: Vec<Part>,
     /// Write the figures to this file as well
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -75,8 +76,29 @@ enum Name {
     Edge,
     /// Python and other programs in sandboxes, against bwrap, crun, awslambdaric and gunicorn
     Native,
+    /// AWS Lambda's API: signed calls against the edge's, events, 10,000 functions
+    Api,
     /// All of them
     All,
+}
+
+/// A part of a benchmark that can be measured alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// `native`: functions that have never run, against sandboxes of others
+    Cold,
+    /// `native`: functions that run already, against other servers
+    Warm,
+    /// `native`: a thousand instances, and how fast they are made
+    Many,
+    /// `api`: signed calls against those on the edge
+    Invoke,
+    /// `api`: asynchronous calls, taken and begun
+    Events,
+    /// `api`: ten thousand functions
+    Functions,
+    /// `api`: a node that is killed while events wait
+    Backlog,
 }
 
 type Bench = fn(&Setup<'_>) -> Result<Report>;
@@ -86,6 +108,7 @@ const BENCHES: &[(Name, Bench)] = &[
     (Name::Cold, cold::run),
     (Name::Edge, edge::run),
     (Name::Native, native::run),
+    (Name::Api, api::run),
 ];
 
 /// Where things are and what was asked for.
@@ -98,6 +121,12 @@ impl Setup<'_> {
     /// Where tools and scratch of benchmarks lie.
     fn scratch(&self) -> PathBuf {
         self.root.join("target/bench")
+    }
+
+    /// Whether a part is to be measured.
+    fn is_asked(&self, part: Part) -> bool {
+        let asked = &self.options.part;
+        asked.is_empty() || asked.contains(&part)
     }
 }
 

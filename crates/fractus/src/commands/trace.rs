@@ -49,7 +49,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", conflicts_with = "id")]
     function: Option<FunctionName>,
     /// List at most this many calls, the newest first
-    #[arg(long, short = 'n', value_name = "N", default_value_t = 20, conflicts_with = "id")]
+    #[arg(
+        long,
+        short = 'n',
+        value_name = "N",
+        default_value_t = 20,
+        conflicts_with = "id"
+    )]
     limit: u32,
 }
 
@@ -115,7 +121,8 @@ async fn list(context: &Context, admin: &Admin, args: &Args) -> Result<ExitCode,
         table.push([
             rfc3339(one.started_ms),
             format!("{} v{}", one.function, one.version),
-            one.status.map_or_else(|| "–".to_owned(), |status| status.to_string()),
+            one.status
+                .map_or_else(|| "–".to_owned(), |status| status.to_string()),
             micros(one.duration_us),
             one.spans.to_string(),
             one.cost.to_string(),
@@ -133,8 +140,7 @@ fn path(id: RequestId) -> String {
 
 fn read(value: Value) -> Result<Told, Failure> {
     serde_json::from_value(value).map_err(|error| {
-        Failure::new("the node's trace is not what this version of fractus expects")
-            .because(&error)
+        Failure::new("the node's trace is not what this version of fractus expects").because(&error)
     })
 }
 

@@ -164,6 +164,23 @@ impl Aws {
         self.ask(&path, change).unwrap().json(200);
     }
 
+    /// `PutFunctionConcurrency`: calls beyond so many are refused.
+    #[track_caller]
+    pub(crate) fn reserve(&mut self, name: &str, calls: u32) {
+        let path = format!("PUT /2017-10-31/functions/{name}/concurrency");
+        let request = json!({"ReservedConcurrentExecutions": calls});
+        self.ask(&path, &request).unwrap().json(200);
+    }
+
+    /// `ListVersionsByFunction`, without `$LATEST`: the numbers.
+    #[track_caller]
+    pub(crate) fn versions(&mut self, name: &str) -> Vec<u64> {
+        let path = format!("GET {FUNCTIONS}/{name}/versions");
+        let told = self.send(&path, &[], b"").unwrap().json(200);
+        let versions = told["Versions"].as_array().unwrap().iter();
+        versions.filter_map(|one| one["Version"].as_str().unwrap().parse().ok()).collect()
+    }
+
     /// `PutFunctionEventInvokeConfig`.
     #[track_caller]
     pub(crate) fn put_event_config(&mut self, name: &str, config: &Value) {

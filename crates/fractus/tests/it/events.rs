@@ -285,7 +285,7 @@ def handler(event, context):
 
 #[test]
 fn many_events_wait_for_the_next_start() {
-    const EVENTS: u64 = if cfg!(debug_assertions) { 5_000 } else { 100_000 };
+    const EVENTS: u64 = if cfg!(debug_assertions) { 20_000 } else { 100_000 };
     let mut cloud = Cloud::new("drain_s = 0\n");
     let code = "import time\n\n\ndef handler(event, context):\n    time.sleep(600)\n";
     cloud.deploy("stuck", code, "[limits]\ntimeout_s = 700.0\nconcurrency = 1\n");

@@ -152,9 +152,8 @@ impl Cloud {
         self.start()
     }
 
-    /// Stops the node in order, and starts it again.
-    pub(crate) fn stop_and_restart(&mut self) {
-        self.node().signal(Signal::TERM);
+    /// Waits until the node that was asked to stop has done so in order, and starts it again.
+    pub(crate) fn restart_after_stop(&mut self) {
         assert_eq!(self.node.take().unwrap().wait().code(), Some(0));
         self.start();
     }

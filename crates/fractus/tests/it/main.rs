@@ -3,13 +3,23 @@
 #[cfg(test)]
 mod aws;
 #[cfg(test)]
+mod aws_client;
+#[cfg(test)]
 mod bench;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod deploys;
+#[cfg(test)]
+mod events;
+#[cfg(test)]
 mod functions;
+#[cfg(test)]
+mod lambdabench;
+#[cfg(test)]
+mod ledger;
 #[cfg(test)]
 mod native;
 #[cfg(test)]
@@ -19,4 +29,10 @@ mod openlambda;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod traces;
+#[cfg(test)]
+mod triggers;
+#[cfg(test)]
 mod up;
+#[cfg(test)]
+mod usage;

@@ -113,6 +113,21 @@ fn archive_with(kind: EntryType, name: &str, link: &str) -> Vec<u8> {
     tar.into_inner().unwrap().finish().unwrap()
 }
 
+/// An archive that unpacks to far more than it has bytes.
+fn bomb() -> Vec<u8> {
+    let mut bomb = GzEncoder::new(Vec::new(), Compression::best());
+    let mut header = Header::new_gnu();
+    header.set_path("f.py").unwrap();
+    header.set_mode(0o644);
+    header.set_size(1 << 40);
+    header.set_cksum();
+    bomb.write_all(header.as_bytes()).unwrap();
+    for _ in 0..=512 {
+        bomb.write_all(&vec![0; 1 << 20]).unwrap();
+    }
+    bomb.finish().unwrap()
+}
+
 /// A node, and the way in for whoever has its token.
 struct Worker {
     edge: SocketAddr,
@@ -139,7 +154,10 @@ impl Worker {
     fn ask(&self, line: &str, body: &[u8]) -> Answer {
         let answer = request(self.edge, line, &self.token, body).unwrap();
         let head = answer.1.to_ascii_lowercase();
-        assert!(head.contains("cache-control: no-store\r\n"), "{line}: {head}");
+        assert!(
+            head.contains("cache-control: no-store\r\n"),
+            "{line}: {head}"
+        );
         answer
     }
 
@@ -153,7 +171,10 @@ impl Worker {
     fn install(&self, name: &str, archive: &[u8]) {
         let (status, _, body) = self.ask(&format!("POST /registry/{name}"), archive);
         let told = text(&body);
-        assert_eq!((status, told), (201, format!("Lambda {name} uploaded successfully")));
+        assert_eq!(
+            (status, told),
+            (201, format!("Lambda {name} uploaded successfully"))
+        );
     }
 
     /// The status and the text of an upload that is refused.
@@ -197,7 +218,10 @@ fn an_event_is_answered_and_counted() {
     let (status, _, body) = worker.ask("GET /registry/echo", b"");
     assert_eq!((status, text(&body).as_str()), (501, "not implemented\n"));
     let (status, _, body) = worker.ask("PUT /registry/echo", b"");
-    assert_eq!((status, text(&body).as_str()), (405, "method not allowed\n"));
+    assert_eq!(
+        (status, text(&body).as_str()),
+        (405, "method not allowed\n")
+    );
     assert_eq!(worker.ask("POST /registry/", b"").0, 405);
 }
 
@@ -208,7 +232,10 @@ fn applications_get_the_request_itself() {
     let (status, head, body) = worker.run("GET wsgi/a/b?c=d", b"");
     assert_eq!((status, text(&body).as_str()), (418, "hi\n"));
     let head = head.to_ascii_lowercase();
-    assert!(head.contains("\r\na: b\r\n") && head.contains("x-query: c=d\r\n"), "{head}");
+    assert!(
+        head.contains("\r\na: b\r\n") && head.contains("x-query: c=d\r\n"),
+        "{head}"
+    );
     assert!(head.contains("/a/b\r\n"), "{head}");
     for body in ["plain text", "{\"some\": \"json\"}"] {
         assert_eq!(text(&worker.run("POST wsgi", body.as_bytes()).2), body);
@@ -220,7 +247,11 @@ fn applications_get_the_request_itself() {
 
     for (name, file, variables) in [
         ("entry", "app.py", "{OL_ENTRY_FILE: app.py}"),
-        ("wsgi-entry", "main.py", "{OL_ENTRY_FILE: main.py, OL_WSGI_ENTRY: my_wsgi_app}"),
+        (
+            "wsgi-entry",
+            "main.py",
+            "{OL_ENTRY_FILE: main.py, OL_WSGI_ENTRY: my_wsgi_app}",
+        ),
     ] {
         let config = format!("environment: {variables}\n");
         let code = if name == "entry" {
@@ -242,22 +273,36 @@ fn a_program_answers_by_its_file() {
     let built = worker.directory.path().join("f.bin");
     fs::write(&source, PROGRAM).unwrap();
     let mut rustc = Command::new("rustc");
-    rustc.args(["--edition=2024", "-Cdebuginfo=0", "-Cstrip=symbols", "-o"]).arg(&built);
+    rustc
+        .args(["--edition=2024", "-Cdebuginfo=0", "-Cstrip=symbols", "-o"])
+        .arg(&built);
     let told = rustc.arg(&source).output().unwrap();
     assert!(told.status.success(), "{}", text(&told.stderr));
     let program = fs::read(&built).unwrap();
     let config = ("ol.yaml", 0o644, &b"environment: {COLOUR: blue}\n"[..]);
 
-    worker.install("program", &archive_of(&[("f.bin", 0o755, &program), config]));
-    assert_eq!(worker.post("program", b"{\"a\": 1}"), "{\"a\": 1} info blue");
+    worker.install(
+        "program",
+        &archive_of(&[("f.bin", 0o755, &program), config]),
+    );
+    assert_eq!(
+        worker.post("program", b"{\"a\": 1}"),
+        "{\"a\": 1} info blue"
+    );
     // What the call before left is not its answer.
     assert_eq!(worker.post("program", b""), "");
     let failure = |body: &[u8]| {
         let (status, _, told) = worker.run("POST program", body);
         (status, text(&told))
     };
-    assert_eq!(failure(b"fail"), (500, "Function failed with error_code: 7".to_owned()));
-    assert_eq!(failure(b"abort"), (500, "Function failed with signal: 6".to_owned()));
+    assert_eq!(
+        failure(b"fail"),
+        (500, "Function failed with error_code: 7".to_owned())
+    );
+    assert_eq!(
+        failure(b"abort"),
+        (500, "Function failed with signal: 6".to_owned())
+    );
     assert_eq!(failure(b"a\0b").0, 400);
     assert_eq!(failure(&vec![b'a'; 1 << 20]).0, 413);
     assert_eq!(worker.post("program", b"again"), "again info blue");
@@ -265,13 +310,17 @@ fn a_program_answers_by_its_file() {
     assert!(logs.contains("called with again"), "{logs}");
 
     let (status, told) = worker.refusal("plain", &archive_of(&[("f.bin", 0o644, &program)]));
-    assert!(status == 400 && told.contains("chmod +x"), "{status} {told}");
+    assert!(
+        status == 400 && told.contains("chmod +x"),
+        "{status} {told}"
+    );
 }
 
 #[test]
 fn the_configuration_holds() {
     let worker = Worker::start();
-    let config = "triggers:\n  http: [{method: GET}, {method: POST}]\n  cron: [{schedule: '0 4 * * 0'}]\n";
+    let config =
+        "triggers:\n  http: [{method: GET}, {method: POST}]\n  cron: [{schedule: '0 4 * * 0'}]\n";
     worker.install("teapot", &archive(&[("f.py", WSGI), ("ol.yaml", config)]));
     assert_eq!(worker.run("POST teapot", b"").0, 418);
     let (status, head, body) = worker.run("PUT teapot", b"");
@@ -281,12 +330,16 @@ fn the_configuration_holds() {
     let told = worker.json("/registry/teapot/config");
     let http = json!([{"Method": "GET"}, {"Method": "POST"}]);
     let triggers = json!({"HTTP": http, "Cron": [{"Schedule": "0 4 * * 0"}], "Kafka": null});
-    assert_eq!(told, json!({"Triggers": triggers, "Environment": {}, "ReuseSandbox": true}));
+    assert_eq!(
+        told,
+        json!({"Triggers": triggers, "Environment": {}, "ReuseSandbox": true})
+    );
     assert_eq!(worker.ask("GET /registry/nobody/config", b"").0, 404);
 
-    let code = "import os\n\n\ndef f(event):\n    return {name: os.environ[name] for name in event}\n";
-    let config = "environment:\n  PORT: 5432\n  URL: \"postgresql://u:p@h/db?a=b#c\"\n  DEBUG: true\n  \
-                  EMPTY:\n  TEXT: 'two words'\n";
+    let code =
+        "import os\n\n\ndef f(event):\n    return {name: os.environ[name] for name in event}\n";
+    let config = "environment:\n  PORT: 5432\n  URL: \"postgresql://u:p@h/db?a=b#c\"\n  \
+                  DEBUG: true\n  EMPTY:\n  TEXT: 'two words'\n";
     worker.install("env", &archive(&[("f.py", code), ("ol.yaml", config)]));
     let answer = worker.post("env", br#"["PORT", "URL", "DEBUG", "EMPTY", "TEXT"]"#);
     let expected = json!({"PORT": "5432", "URL": "postgresql://u:p@h/db?a=b#c", "DEBUG": "true",
@@ -312,11 +365,17 @@ fn new_code_is_seen_at_once_and_removed_code_never() {
         assert_eq!(worker.post("hi", b"null"), version.to_string());
     }
     let (status, _, body) = worker.ask("DELETE /registry/hi", b"");
-    assert_eq!((status, text(&body).as_str()), (200, "Lambda hi deleted successfully"));
+    assert_eq!(
+        (status, text(&body).as_str()),
+        (200, "Lambda hi deleted successfully")
+    );
     assert_eq!(worker.run("POST hi", b"null").0, 404);
     assert_eq!(worker.json("/registry/"), json!([]));
     let (status, _, body) = worker.ask("DELETE /registry/hi", b"");
-    assert_eq!((status, text(&body).as_str()), (404, "lambda hi not found\n"));
+    assert_eq!(
+        (status, text(&body).as_str()),
+        (404, "lambda hi not found\n")
+    );
 
     // More at once than may be in memory: all come to their turn.
     let uploads = ["a", "b", "c", "d", "e"];
@@ -347,7 +406,10 @@ fn the_registry_asks_for_the_token() {
             let (status, head, _) = request(worker.edge, line, token, &code).unwrap();
             let head = head.to_ascii_lowercase();
             assert_eq!(status, 401, "{line}");
-            assert!(head.contains("www-authenticate: bearer\r\n"), "{line}: {head}");
+            assert!(
+                head.contains("www-authenticate: bearer\r\n"),
+                "{line}: {head}"
+            );
         }
     }
     // What one with the token was told is not told again.
@@ -358,7 +420,11 @@ fn the_registry_asks_for_the_token() {
     // The command line deploys to the same names.
     let folder = worker.directory.path().join("kept");
     fs::create_dir(&folder).unwrap();
-    fs::write(folder.join("f.py"), "def f(event):\n    return 'by another way'\n").unwrap();
+    fs::write(
+        folder.join("f.py"),
+        "def f(event):\n    return 'by another way'\n",
+    )
+    .unwrap();
     worker.node.ok(&["deploy", path(&folder), "--name", "kept"]);
     assert_eq!(worker.post("kept", b"0"), "\"by another way\"");
     worker.install("kept", &code);
@@ -377,7 +443,10 @@ fn what_is_not_to_be_deployed_is_not() {
     let worker = Worker::start();
     let refused = |archive: &[u8], expected: u16, why: &str| {
         let (status, told) = worker.refusal("bad", archive);
-        assert!(told.starts_with("Failed to add lambda: ") && told.contains(why), "{told}");
+        assert!(
+            told.starts_with("Failed to add lambda: ") && told.contains(why),
+            "{told}"
+        );
         assert_eq!(status, expected, "{told}");
     };
     refused(b"", 400, "not a whole tar.gz");
@@ -385,38 +454,60 @@ fn what_is_not_to_be_deployed_is_not() {
     let whole = archive(&[("f.py", ECHO)]);
     refused(&whole[..whole.len() - 9], 400, "not a whole tar.gz");
     for (kind, name, link, why) in [
-        (EntryType::Regular, "../f.py", "", "leaves the function's own folder"),
-        (EntryType::Regular, "a/../../f.py", "", "leaves the function's own folder"),
+        (
+            EntryType::Regular,
+            "../f.py",
+            "",
+            "leaves the function's own folder",
+        ),
+        (
+            EntryType::Regular,
+            "a/../../f.py",
+            "",
+            "leaves the function's own folder",
+        ),
         (EntryType::Regular, "/f.py", "", "is absolute"),
         (EntryType::Symlink, "f.py", "/etc/passwd", "is a link"),
         (EntryType::Link, "f.py", "/etc/passwd", "is a link"),
-        (EntryType::Fifo, "f.py", "", "is neither a file nor a folder"),
+        (
+            EntryType::Fifo,
+            "f.py",
+            "",
+            "is neither a file nor a folder",
+        ),
     ] {
         refused(&archive_with(kind, name, link), 400, why);
     }
-    let mut bomb = GzEncoder::new(Vec::new(), Compression::best());
-    let mut header = Header::new_gnu();
-    header.set_path("f.py").unwrap();
-    header.set_mode(0o644);
-    header.set_size(1 << 40);
-    header.set_cksum();
-    bomb.write_all(header.as_bytes()).unwrap();
-    for _ in 0..=512 {
-        bomb.write_all(&vec![0; 1 << 20]).unwrap();
-    }
-    let bomb = bomb.finish().unwrap();
+    let bomb = bomb();
     assert!(bomb.len() < 1 << 20);
     refused(&bomb, 413, "unpacks to more than");
 
     let with_config = |config| archive(&[("f.py", ECHO), ("ol.yaml", config)]);
     let kafka = "triggers: {kafka: [{bootstrap_servers: ['h:1'], topics: [t]}]}\n";
     refused(&with_config(kafka), 400, "nothing here reads Kafka");
-    refused(&with_config("triggers: {http: []}\n"), 400, "no request may call");
-    refused(&with_config("what: is this\n"), 400, "ol.yaml is not understood");
+    refused(
+        &with_config("triggers: {http: []}\n"),
+        400,
+        "no request may call",
+    );
+    refused(
+        &with_config("what: is this\n"),
+        400,
+        "ol.yaml is not understood",
+    );
     let cron = "triggers: {cron: [{schedule: '61 * * * *'}]}\n";
     refused(&with_config(cron), 422, "61 * * * *");
     refused(&archive(&[("README", "")]), 422, "it holds no function");
 
+    assert_eq!(worker.json("/registry/"), json!([]));
+    let left = fs::read_dir(worker.directory.path().join("data/artifacts")).unwrap();
+    assert_eq!(left.count(), 0, "nothing stays of what was refused");
+}
+
+#[test]
+fn names_and_sizes_are_looked_at_first() {
+    let worker = Worker::start();
+    let whole = archive(&[("f.py", ECHO)]);
     let (status, told) = worker.refusal("a%20b", &whole);
     let expected = "invalid function name \"a%20b\"; must match ^[A-Za-z0-9\\.\\-\\_]+$\n";
     assert_eq!((status, told.as_str()), (400, expected));
@@ -425,8 +516,8 @@ fn what_is_not_to_be_deployed_is_not() {
     // Refused by what it announces, before any of it is sent.
     let mut stream = TcpStream::connect(worker.edge).unwrap();
     let head = format!(
-        "POST /registry/long HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n{}Content-Length: {}\r\n\
-         \r\n",
+        "POST /registry/long HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n{}Content-Length: \
+         {}\r\n\r\n",
         worker.token,
         (100 << 20) + 1
     );
@@ -435,6 +526,4 @@ fn what_is_not_to_be_deployed_is_not() {
     stream.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"HTTP/1.1 413");
     assert_eq!(worker.json("/registry/"), json!([]));
-    let left = fs::read_dir(worker.directory.path().join("data/artifacts")).unwrap();
-    assert_eq!(left.count(), 0, "nothing stays of what was refused");
 }

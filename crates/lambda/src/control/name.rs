@@ -190,9 +190,8 @@ impl Qualifier {
         if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
             // No version has a number beyond that.
             let number = text.parse().ok().map(Self::Version);
-            return number.or_else(|| {
-                (text.len() <= QUALIFIER_MAX).then(|| Self::Alias(text.to_owned()))
-            });
+            return number
+                .or_else(|| (text.len() <= QUALIFIER_MAX).then(|| Self::Alias(text.to_owned())));
         }
         let is_alias = (1..=QUALIFIER_MAX).contains(&text.len())
             && text.bytes().all(|byte| byte == b'$' || is_name_byte(byte));
@@ -332,12 +331,16 @@ fn has_region_bytes(text: &str) -> bool {
 
 /// Whether a region of AWS may have this name: `us-east-1`, `us-gov-west-1`, `us-iso-east-1`.
 fn is_region(text: &str) -> bool {
-    let mut parts: Vec<_> = text.strip_prefix("eusc-").unwrap_or(text).split('-').collect();
+    let mut parts: Vec<_> = text
+        .strip_prefix("eusc-")
+        .unwrap_or(text)
+        .split('-')
+        .collect();
     let is_special = |part: &str| {
         part == "gov"
-            || part.strip_prefix("iso").is_some_and(|rest| {
-                rest.len() <= 1 && rest.bytes().all(|b| b.is_ascii_lowercase())
-            })
+            || part
+                .strip_prefix("iso")
+                .is_some_and(|rest| rest.len() <= 1 && rest.bytes().all(|b| b.is_ascii_lowercase()))
     };
     if parts.len() == 4 && is_special(parts[1]) {
         parts.remove(1);

@@ -22,7 +22,7 @@ use crate::limits::{ANSWER_FIELDS_MAX, ANSWER_HEAD_MAX};
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Reads an answer as a function URL does. An object with `statusCode` is status, header fields,
-/// cookies and body; any other JSON is the body itself, with status 200.
+/// cookies and body; a text is the body; any other JSON is the body as it is. Both have status 200.
 pub fn answer_from_json(json: Bytes) -> Result<Response<Bytes>, ErrorShape> {
     let text = str::from_utf8(&json).map_err(ErrorShape::malformed)?;
     if text.trim_ascii_start().starts_with('{') {
@@ -30,6 +30,13 @@ pub fn answer_from_json(json: Bytes) -> Result<Response<Bytes>, ErrorShape> {
         if probe.status_code.is_some() {
             return integration(&json, text);
         }
+    } else if text.trim_ascii_start().starts_with('"') {
+        let Text(text) = serde_json::from_str(text).map_err(ErrorShape::malformed)?;
+        let body = match text {
+            Cow::Borrowed(text) => json.slice_ref(text.as_bytes()),
+            Cow::Owned(text) => Bytes::from(text.into_bytes()),
+        };
+        return Ok(raw_answer(body));
     } else {
         serde_json::from_str::<IgnoredAny>(text).map_err(ErrorShape::malformed)?;
     }

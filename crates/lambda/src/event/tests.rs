@@ -206,8 +206,10 @@ fn an_answer_with_a_status_is_http() {
 
 #[test]
 fn any_other_answer_is_its_json() {
+    let text = answer("\"Hello, \\\"you\\\"\"");
+    assert_eq!((text.0, &*text.2), (200, "Hello, \"you\""));
+    assert_eq!(answer(" \"Hello\"").2, "Hello");
     for json in [
-        "\"Hello\"",
         "null",
         "[1, 2]",
         "7",

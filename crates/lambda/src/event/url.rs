@@ -159,7 +159,10 @@ fn request_context(out: &mut Vec<u8>, head: &Parts, context: &UrlContext<'_>) {
         field(r#","authorizer":{"iam":{"accessKey":"#, &by.access_key_id);
         field(r#","accountId":"#, &by.account);
         field(r#","callerId":"#, &by.account);
-        field(r#","cognitoIdentity":null,"principalOrgId":null,"userArn":"#, &root(&by.account));
+        field(
+            r#","cognitoIdentity":null,"principalOrgId":null,"userArn":"#,
+            &root(&by.account),
+        );
         field(r#","userId":"#, &by.account);
         field("}},\"domainName\":", context.domain);
     } else {

@@ -225,7 +225,7 @@ impl CodeSource {
         }
         let bytes = STANDARD
             .decode(text)
-            .map_err(|_| ServiceError::serialization("ZipFile is not base64"))?;
+            .map_err(|_invalid| ServiceError::serialization("ZipFile is not base64"))?;
         if bytes.len() > ZIP_MAX {
             return Err(ServiceError::request_too_large(format!(
                 "Request must be smaller than {ZIP_MAX} bytes for the CreateFunction operation"
@@ -362,7 +362,11 @@ impl ConfigChange {
             manifest_logging(manifest, logging);
         }
         if let Some(apply_on) = self.snap_start.as_ref().and_then(|s| s.apply_on.as_ref()) {
-            check_enum("snapStart.applyOn", apply_on, &["PublishedVersions", "None"])?;
+            check_enum(
+                "snapStart.applyOn",
+                apply_on,
+                &["PublishedVersions", "None"],
+            )?;
             settings.snap_start = Some(apply_on.clone());
         }
         let layers = self.layers.as_ref().map_or(0, Vec::len);
@@ -456,15 +460,27 @@ fn check_enum(member: &str, value: &str, all: &[&str]) -> Result<(), ServiceErro
     if all.contains(&value) {
         return Ok(());
     }
-    Err(ServiceError::constraint(member, value, Constraint::Enum(all)))
+    Err(ServiceError::constraint(
+        member,
+        value,
+        Constraint::Enum(all),
+    ))
 }
 
 fn check_logging(logging: &Map<String, Value>) -> Result<(), ServiceError> {
     let levels = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
     let known: [(&str, &str, &[&str]); 3] = [
         ("LogFormat", "loggingConfig.logFormat", &["JSON", "Text"]),
-        ("ApplicationLogLevel", "loggingConfig.applicationLogLevel", &levels),
-        ("SystemLogLevel", "loggingConfig.systemLogLevel", &["DEBUG", "INFO", "WARN"]),
+        (
+            "ApplicationLogLevel",
+            "loggingConfig.applicationLogLevel",
+            &levels,
+        ),
+        (
+            "SystemLogLevel",
+            "loggingConfig.systemLogLevel",
+            &["DEBUG", "INFO", "WARN"],
+        ),
     ];
     for (name, member, all) in known {
         match logging.get(name) {

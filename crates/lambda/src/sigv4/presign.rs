@@ -34,7 +34,7 @@ pub fn presign(
         is_presigned: true,
     };
     let request =
-        canonical_request(&head, "host", "s3", content).map_err(|_| SignError::TooLarge)?;
+        canonical_request(&head, "host", "s3", content).map_err(|_long| SignError::TooLarge)?;
     let key = SigningKey::derive(&credentials.secret_access_key, &scope);
     let signature = hex(&key.sign(&time, &scope, &request));
     Ok(format!("{query}&X-Amz-Signature={signature}"))
@@ -42,7 +42,10 @@ pub fn presign(
 
 fn head(host: &str, target: &str) -> Option<Parts> {
     let uri: Uri = target.parse().ok()?;
-    let request = Request::builder().method(Method::GET).uri(uri).header("host", host);
+    let request = Request::builder()
+        .method(Method::GET)
+        .uri(uri)
+        .header("host", host);
     Some(request.body(()).ok()?.into_parts().0)
 }
 
@@ -71,6 +74,9 @@ mod tests {
         assert!(check("/code/a", 1_000_000).unwrap().is_presigned);
         assert!(check("/code/a", 1_000_600).is_ok());
         assert!(check("/code/a", 1_000_601).is_err());
-        assert!(matches!(check("/code/b", 1_000_000), Err(SigError::Mismatch)));
+        assert!(matches!(
+            check("/code/b", 1_000_000),
+            Err(SigError::Mismatch)
+        ));
     }
 }

@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use fractus_func::trace::{Cost, Price, Trace, to_chrome_trace};
 use fractus_func::RequestId;
+use fractus_func::trace::{Cost, Price, Trace, to_chrome_trace};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -81,7 +81,10 @@ fn no_such_trace() -> ApiError {
 
 /// What a call cost.
 fn cost(trace: &Trace, price: &Price) -> Cost {
-    trace.costs(price).first().map_or_else(Cost::default, |root| root.total)
+    trace
+        .costs(price)
+        .first()
+        .map_or_else(Cost::default, |root| root.total)
 }
 
 #[derive(Deserialize)]
@@ -91,10 +94,7 @@ pub(super) struct ListParameters {
 }
 
 /// The newest traces, newest first.
-pub(super) async fn list(
-    State(admin): App,
-    Query(asked): Query<ListParameters>,
-) -> Json<Value> {
+pub(super) async fn list(State(admin): App, Query(asked): Query<ListParameters>) -> Json<Value> {
     let services = admin.control.functions().services();
     let limit = asked.limit.unwrap_or(100).min(TRACES_PAGE_MAX);
     let traces = services.traces.find(asked.function.as_deref(), limit);

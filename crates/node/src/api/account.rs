@@ -17,7 +17,10 @@ pub(super) fn settings(api: &Api) -> Response {
     let versions = snapshot.values().flat_map(|entry| entry.versions());
     let size: u64 = versions.map(|function| code_of(function).1).sum();
     let most = api.control.functions().services().budget.instances();
-    let reserved: u32 = snapshot.values().filter_map(|entry| entry.attachments.reserved).sum();
+    let reserved: u32 = snapshot
+        .values()
+        .filter_map(|entry| entry.attachments.reserved)
+        .sum();
     let document = json!({
         "AccountLimit": {
             "TotalCodeSize": CODE_TOTAL_TOLD,
@@ -37,7 +40,10 @@ pub(super) fn settings(api: &Api) -> Response {
 /// Nobody signs code here.
 pub(super) fn code_signing(api: &Api, call: &Call<'_>) -> Answer {
     let target = api.whole(call)?;
-    told(call, &json!({"FunctionName": target.name(), "CodeSigningConfigArn": ""}))
+    told(
+        call,
+        &json!({"FunctionName": target.name(), "CodeSigningConfigArn": ""}),
+    )
 }
 
 /// Runtimes are the machine's own.

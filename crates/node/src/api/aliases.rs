@@ -100,7 +100,11 @@ fn check_pattern(member: &str, text: &str, pattern: &str) -> Result<(), ServiceE
     if is_number || (text == LATEST && pattern.contains(LATEST)) {
         return Ok(());
     }
-    Err(ServiceError::constraint(member, text, Constraint::Pattern(pattern)))
+    Err(ServiceError::constraint(
+        member,
+        text,
+        Constraint::Pattern(pattern),
+    ))
 }
 
 /// The label of a version that is there.
@@ -150,29 +154,35 @@ pub(super) async fn create(api: &Arc<Api>, call: &Call<'_>) -> Answer {
     let function = target.name().to_string();
     let arn = alias_arn(api, &function, &name);
     let (own, key) = (arn.clone(), name.clone());
-    let made = api.control.attach(target.name().clone(), move |entry, attachments| {
-        if attachments.aliases.contains_key(&key) {
-            return Err(ServiceError::conflict(format!("Alias already exists: {own}")));
-        }
-        if attachments.aliases.len() >= ALIASES_MAX {
-            let message = format!("a function has at most {ALIASES_MAX} aliases");
-            return Err(ServiceError::invalid_parameter(message));
-        }
-        if request.function_version.is_none() {
-            let null = Constraint::NotNull;
-            return Err(ServiceError::constraint("functionVersion", "", null));
-        }
-        let mut alias = Alias {
-            version: LATEST.to_owned(),
-            description: String::new(),
-            additional: None,
-            revision: 1,
-        };
-        request.apply(entry, &mut alias)?;
-        attachments.aliases.insert(key, alias.clone());
-        Ok(alias)
-    });
-    let (_, alias) = made.await.map_err(|error| attach_error(error, &target.arn(api)))?;
+    let made = api
+        .control
+        .attach(target.name().clone(), move |entry, attachments| {
+            if attachments.aliases.contains_key(&key) {
+                return Err(ServiceError::conflict(format!(
+                    "Alias already exists: {own}"
+                )));
+            }
+            if attachments.aliases.len() >= ALIASES_MAX {
+                let message = format!("a function has at most {ALIASES_MAX} aliases");
+                return Err(ServiceError::invalid_parameter(message));
+            }
+            if request.function_version.is_none() {
+                let null = Constraint::NotNull;
+                return Err(ServiceError::constraint("functionVersion", "", null));
+            }
+            let mut alias = Alias {
+                version: LATEST.to_owned(),
+                description: String::new(),
+                additional: None,
+                revision: 1,
+            };
+            request.apply(entry, &mut alias)?;
+            attachments.aliases.insert(key, alias.clone());
+            Ok(alias)
+        });
+    let (_, alias) = made
+        .await
+        .map_err(|error| attach_error(error, &target.arn(api)))?;
     told(call, &describe(api, &function, (&name, &alias)))
 }
 
@@ -193,7 +203,9 @@ pub(super) fn list(api: &Api, call: &Call<'_>) -> Answer {
     let aliases = aliases.map(|(name, alias)| (name.clone(), (name, alias)));
     let (found, next) = page(call, aliases, PAGE_ASKED_MAX)?;
     let function = target.name().as_str();
-    let described = found.into_iter().map(|(name, alias)| describe(api, function, (name, alias)));
+    let described = found
+        .into_iter()
+        .map(|(name, alias)| describe(api, function, (name, alias)));
     told_list(call, "Aliases", (described.collect(), next))
 }
 
@@ -203,28 +215,38 @@ pub(super) async fn update(api: &Arc<Api>, call: &Call<'_>) -> Answer {
     let name = call.route.parameter("Name").to_owned();
     let function = target.name().to_string();
     let (own, key) = (alias_arn(api, &function, &name), name.clone());
-    let made = api.control.attach(target.name().clone(), move |entry, attachments| {
-        let found = attachments.aliases.get_mut(&key);
-        let alias = found
-            .ok_or_else(|| ServiceError::not_found(format!("Alias not found: {own}")))?;
-        check_revision(request.revision_id.as_deref(), &revision_id(&own, alias))?;
-        request.apply(entry, alias)?;
-        alias.revision += 1;
-        Ok(alias.clone())
-    });
-    let (_, alias) = made.await.map_err(|error| attach_error(error, &target.arn(api)))?;
+    let made = api
+        .control
+        .attach(target.name().clone(), move |entry, attachments| {
+            let found = attachments.aliases.get_mut(&key);
+            let alias =
+                found.ok_or_else(|| ServiceError::not_found(format!("Alias not found: {own}")))?;
+            check_revision(request.revision_id.as_deref(), &revision_id(&own, alias))?;
+            request.apply(entry, alias)?;
+            alias.revision += 1;
+            Ok(alias.clone())
+        });
+    let (_, alias) = made
+        .await
+        .map_err(|error| attach_error(error, &target.arn(api)))?;
     told(call, &describe(api, &function, (&name, &alias)))
 }
 
 pub(super) async fn delete(api: &Arc<Api>, call: &Call<'_>) -> Answer {
     let target: Target = api.whole(call)?;
     let name = call.route.parameter("Name").to_owned();
-    let removed = api.control.attach(target.name().clone(), move |_, attachments| {
-        let Attachments { aliases, qualified, .. } = attachments;
-        aliases.remove(&name);
-        qualified.remove(&name);
-        Ok(())
-    });
-    removed.await.map_err(|error| attach_error(error, &target.arn(api)))?;
+    let removed = api
+        .control
+        .attach(target.name().clone(), move |_, attachments| {
+            let Attachments {
+                aliases, qualified, ..
+            } = attachments;
+            aliases.remove(&name);
+            qualified.remove(&name);
+            Ok(())
+        });
+    removed
+        .await
+        .map_err(|error| attach_error(error, &target.arn(api)))?;
     done(call)
 }

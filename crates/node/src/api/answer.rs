@@ -71,7 +71,11 @@ impl Api {
     pub(super) fn parse(&self, text: &str) -> Result<FunctionRef, ServiceError> {
         let reference = FunctionRef::parse(text)?;
         reference.check_region(text, &self.region)?;
-        if reference.account.as_deref().is_some_and(|account| account != ACCOUNT) {
+        if reference
+            .account
+            .as_deref()
+            .is_some_and(|account| account != ACCOUNT)
+        {
             return Err(ServiceError::access_denied(format!(
                 "User: arn:aws:iam::{ACCOUNT}:root is not authorized to perform this action on \
                  resource: {text}"
@@ -92,7 +96,9 @@ impl Api {
 
     /// The function of this name.
     pub(super) fn find(&self, reference: FunctionRef) -> Result<Target, ServiceError> {
-        let FunctionRef { name, qualifier, .. } = reference;
+        let FunctionRef {
+            name, qualifier, ..
+        } = reference;
         let found = self.control.functions().get(&name);
         let entry = found.ok_or_else(|| no_such_function(&arn(self, &name, qualifier.as_ref())))?;
         Ok(Target { entry, qualifier })
@@ -116,6 +122,7 @@ pub(super) fn read<T: DeserializeOwned>(call: &Call<'_>) -> Result<T, ServiceErr
 }
 
 /// An answer with a document, with the status that the model gives the operation.
+#[expect(clippy::unnecessary_wraps, reason = "operations end with it")]
 pub(super) fn told(call: &Call<'_>, document: &Value) -> Answer {
     let mut response = Response::new(Body::from(document.to_string()));
     *response.status_mut() = success(call);
@@ -125,6 +132,7 @@ pub(super) fn told(call: &Call<'_>, document: &Value) -> Answer {
 }
 
 /// An answer without one.
+#[expect(clippy::unnecessary_wraps, reason = "operations end with it")]
 pub(super) fn done(call: &Call<'_>) -> Answer {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = success(call);
@@ -262,8 +270,14 @@ pub(super) fn internal(error: &(dyn std::error::Error + 'static)) -> ServiceErro
 }
 
 /// Whether a number is from `min` to `max`.
-pub(super) fn check_range(member: &str, value: i64, (min, max): (u32, u32)) -> Result<u32, ServiceError> {
-    let fits = u32::try_from(value).ok().filter(|value| (min..=max).contains(value));
+pub(super) fn check_range(
+    member: &str,
+    value: i64,
+    (min, max): (u32, u32),
+) -> Result<u32, ServiceError> {
+    let fits = u32::try_from(value)
+        .ok()
+        .filter(|value| (min..=max).contains(value));
     let constraint = if value < i64::from(min) {
         Constraint::ValueMin(min.into())
     } else {

@@ -52,13 +52,17 @@ async fn read(api: &Arc<Api>, head: &Parts) -> Result<Vec<u8>, ServiceError> {
     };
     signature.check(None, &api.keys, &scope)?;
     let missing = || ServiceError::not_found("there is no such code any more");
-    let digest = head.uri.path().strip_prefix(FOLDER).and_then(|text| text.parse().ok());
+    let digest = head
+        .uri
+        .path()
+        .strip_prefix(FOLDER)
+        .and_then(|text| text.parse().ok());
     let digest: Digest = digest.ok_or_else(missing)?;
     let artifacts = Arc::clone(api.control.artifacts());
     if artifacts.size(digest).is_none() {
         return Err(missing());
     }
     let read = tokio::task::spawn_blocking(move || artifacts.read(digest)).await;
-    let read = read.map_err(|_| ServiceError::service("the node stops"))?;
+    let read = read.map_err(|_why| ServiceError::service("the node stops"))?;
     read.map_err(|error| internal(&error))
 }

@@ -59,11 +59,15 @@ pub(super) async fn delete(api: &Arc<Api>, call: &Call<'_>) -> Answer {
 }
 
 async fn set(api: &Api, target: &Target, reserved: Option<u32>) -> Result<(), ServiceError> {
-    let changed = api.control.attach(target.name().clone(), move |_, attachments| {
-        attachments.reserved = reserved;
-        Ok(())
-    });
-    let changed = changed.await.map_err(|error| attach_error(error, &target.arn(api)));
+    let changed = api
+        .control
+        .attach(target.name().clone(), move |_, attachments| {
+            attachments.reserved = reserved;
+            Ok(())
+        });
+    let changed = changed
+        .await
+        .map_err(|error| attach_error(error, &target.arn(api)));
     changed.map(|_| ())
 }
 
@@ -111,22 +115,39 @@ pub(super) async fn provision(api: &Arc<Api>, call: &Call<'_>) -> Answer {
         ServiceError::constraint(member, &asked.to_string(), Constraint::ValueMin(1))
     })?;
     let key = label.clone();
-    let changed = api.control.attach(target.name().clone(), move |entry, attachments| {
-        let limit = entry.concurrency();
-        if instances > limit {
-            return Err(ServiceError::invalid_parameter(format!(
-                "Requested Provisioned Concurrency should not be greater than the \
+    let changed = api
+        .control
+        .attach(target.name().clone(), move |entry, attachments| {
+            let limit = entry.concurrency();
+            if instances > limit {
+                return Err(ServiceError::invalid_parameter(format!(
+                    "Requested Provisioned Concurrency should not be greater than the \
                  reservedConcurrentExecution for function ({limit})"
-            )));
-        }
-        let provisioned = Provisioned {
-            instances,
-            modified_ms: now_ms(),
-        };
-        attachments.qualified.entry(key).or_default().provisioned = Some(provisioned);
-        Ok(provisioned)
-    });
-    let changed = changed.await.map_err(|error| attach_error(error, &target.arn(api)));
+                )));
+            }
+            let version = |qualifier: &str| {
+                let function = entry.resolve(Some(qualifier), 1.0);
+                function.map(|function| &function.identity().version)
+            };
+            let is_taken = attachments.qualified.iter().any(|(other, qualified)| {
+                *other != key && qualified.provisioned.is_some() && version(other) == version(&key)
+            });
+            if is_taken {
+                return Err(ServiceError::conflict(
+                    "Alias can't be used for Provisioned Concurrency configuration on an already \
+                 Provisioned version",
+                ));
+            }
+            let provisioned = Provisioned {
+                instances,
+                modified_ms: now_ms(),
+            };
+            attachments.qualified.entry(key).or_default().provisioned = Some(provisioned);
+            Ok(provisioned)
+        });
+    let changed = changed
+        .await
+        .map_err(|error| attach_error(error, &target.arn(api)));
     let (entry, provisioned) = changed?;
     told(call, &describe(&entry, &label, provisioned))
 }
@@ -162,18 +183,26 @@ pub(super) fn list_provisioned(api: &Api, call: &Call<'_>) -> Answer {
         told["FunctionArn"] = arn(api, target.name().as_str(), qualifier.as_ref()).into();
         told
     });
-    told_list(call, "ProvisionedConcurrencyConfigs", (described.collect(), next))
+    told_list(
+        call,
+        "ProvisionedConcurrencyConfigs",
+        (described.collect(), next),
+    )
 }
 
 pub(super) async fn release(api: &Arc<Api>, call: &Call<'_>) -> Answer {
     let target = api.target(call)?;
     let label = qualifier(&target)?;
-    let changed = api.control.attach(target.name().clone(), move |_, attachments| {
-        if let Some(qualified) = attachments.qualified.get_mut(&label) {
-            qualified.provisioned = None;
-        }
-        Ok(())
-    });
-    changed.await.map_err(|error| attach_error(error, &target.arn(api)))?;
+    let changed = api
+        .control
+        .attach(target.name().clone(), move |_, attachments| {
+            if let Some(qualified) = attachments.qualified.get_mut(&label) {
+                qualified.provisioned = None;
+            }
+            Ok(())
+        });
+    changed
+        .await
+        .map_err(|error| attach_error(error, &target.arn(api)))?;
     done(call)
 }

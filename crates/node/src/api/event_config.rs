@@ -53,7 +53,8 @@ impl Change {
         let destinations = self.destination_config.iter();
         let both = destinations.flat_map(|both| [&both.on_success, &both.on_failure]);
         let arns = both.filter_map(|one| one.as_ref()?.destination.as_deref());
-        arns.filter(|arn| !arn.is_empty()).try_for_each(|arn| check_destination(api, arn, own))
+        arns.filter(|arn| !arn.is_empty())
+            .try_for_each(|arn| check_destination(api, arn, own))
     }
 
     fn apply(&self, config: &mut EventConfig) -> Result<(), ServiceError> {
@@ -98,8 +99,10 @@ fn check_destination(api: &Api, arn: &str, own: &Target) -> Result<(), ServiceEr
                 "The destination ARN {arn} is the function's own"
             )));
         }
-        let found = reference.check_region(arn, &api.region).and_then(|()| api.find(reference));
-        return found.map(|_| ()).map_err(|_| {
+        let found = reference
+            .check_region(arn, &api.region)
+            .and_then(|()| api.find(reference));
+        return found.map(|_| ()).map_err(|_why| {
             ServiceError::invalid_parameter(format!("The destination ARN {arn} does not exist"))
         });
     }
@@ -117,7 +120,10 @@ fn describe(arn: &str, config: &EventConfig) -> Value {
     let mut told = Map::new();
     told.insert("FunctionArn".to_owned(), arn.into());
     // A timestamp: seconds.
-    told.insert("LastModified".to_owned(), (config.modified_ms / 1000).into());
+    told.insert(
+        "LastModified".to_owned(),
+        (config.modified_ms / 1000).into(),
+    );
     if let Some(retries) = config.retries {
         told.insert("MaximumRetryAttempts".to_owned(), retries.into());
     }
@@ -134,11 +140,17 @@ fn describe(arn: &str, config: &EventConfig) -> Value {
 
 /// The ARN with a qualifier, as this API tells it.
 fn qualified_arn(api: &Api, target: &Target, key: &str) -> String {
-    arn(api, target.name().as_str(), Qualifier::parse(key).ok().as_ref())
+    arn(
+        api,
+        target.name().as_str(),
+        Qualifier::parse(key).ok().as_ref(),
+    )
 }
 
 fn missing(arn: &str) -> ServiceError {
-    ServiceError::not_found(format!("The function {arn} doesn't have an EventInvokeConfig"))
+    ServiceError::not_found(format!(
+        "The function {arn} doesn't have an EventInvokeConfig"
+    ))
 }
 
 pub(super) async fn put(api: &Arc<Api>, call: &Call<'_>) -> Answer {
@@ -166,13 +178,15 @@ async fn change(
     let key = or_latest(target.label());
     let arn = qualified_arn(api, &target, &key);
     let own = arn.clone();
-    let made = api.control.attach(target.name().clone(), move |_, attachments| {
-        let qualified = attachments.qualified.entry(key).or_default();
-        let mut config = base(qualified.events.take()).ok_or_else(|| missing(&own))?;
-        request.apply(&mut config)?;
-        qualified.events = Some(config.clone());
-        Ok(config)
-    });
+    let made = api
+        .control
+        .attach(target.name().clone(), move |_, attachments| {
+            let qualified = attachments.qualified.entry(key).or_default();
+            let mut config = base(qualified.events.take()).ok_or_else(|| missing(&own))?;
+            request.apply(&mut config)?;
+            qualified.events = Some(config.clone());
+            Ok(config)
+        });
     let (_, config) = made.await.map_err(|error| attach_error(error, &arn))?;
     told(call, &describe(&arn, &config))
 }
@@ -189,14 +203,17 @@ pub(super) fn get(api: &Api, call: &Call<'_>) -> Answer {
 pub(super) fn list(api: &Api, call: &Call<'_>) -> Answer {
     let target = api.whole(call)?;
     let qualified = target.entry.attachments.qualified.iter();
-    let configs = qualified.filter_map(|(key, one)| {
-        Some((key.clone(), (key, one.events.as_ref()?)))
-    });
+    let configs =
+        qualified.filter_map(|(key, one)| Some((key.clone(), (key, one.events.as_ref()?))));
     let (found, next) = page(call, configs, PAGE_MAX)?;
     let described = found
         .into_iter()
         .map(|(key, config)| describe(&qualified_arn(api, &target, key), config));
-    told_list(call, "FunctionEventInvokeConfigs", (described.collect(), next))
+    told_list(
+        call,
+        "FunctionEventInvokeConfigs",
+        (described.collect(), next),
+    )
 }
 
 pub(super) async fn delete(api: &Arc<Api>, call: &Call<'_>) -> Answer {
@@ -204,11 +221,13 @@ pub(super) async fn delete(api: &Arc<Api>, call: &Call<'_>) -> Answer {
     let key = or_latest(target.label());
     let arn = qualified_arn(api, &target, &key);
     let own = arn.clone();
-    let removed = api.control.attach(target.name().clone(), move |_, attachments| {
-        let qualified = attachments.qualified.get_mut(&key);
-        let gone = qualified.and_then(|qualified| qualified.events.take());
-        gone.map(|_| ()).ok_or_else(|| missing(&own))
-    });
+    let removed = api
+        .control
+        .attach(target.name().clone(), move |_, attachments| {
+            let qualified = attachments.qualified.get_mut(&key);
+            let gone = qualified.and_then(|qualified| qualified.events.take());
+            gone.map(|_| ()).ok_or_else(|| missing(&own))
+        });
     removed.await.map_err(|error| attach_error(error, &arn))?;
     done(call)
 }

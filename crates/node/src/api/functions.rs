@@ -9,8 +9,8 @@ use fractus_func::{FunctionName, Manifest, RuntimeKind};
 use fractus_lambda::control::{Constraint, FunctionRef, Qualifier, ServiceError};
 use fractus_lambda::limits::{MEMORY_MIN_MB, PAGE_ASKED_MAX, STREAM_MAX_MB, TIMEOUT_DEFAULT_S};
 use fractus_lambda::model::{
-    Code, CodeSource, ConfigChange, CreateFunction, LayerUse, Settings, Tags, UpdateCode,
-    View, check_architectures, check_package_type, check_tags, configuration, runtime_kind,
+    Code, CodeSource, ConfigChange, CreateFunction, LayerUse, Settings, Tags, UpdateCode, View,
+    check_architectures, check_package_type, check_tags, configuration, runtime_kind,
 };
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -44,17 +44,16 @@ pub(super) fn uuid(digest: [u8; 32]) -> String {
 /// The digest and size of a version's code, without its layers.
 pub(super) fn code_of(function: &Function) -> (Digest, u64) {
     let deployed = function.deployed();
-    let code = deployed.settings.as_ref().and_then(|settings| settings.code.as_ref());
+    let code = deployed
+        .settings
+        .as_ref()
+        .and_then(|settings| settings.code.as_ref());
     let code = code.and_then(|code| Some((code.digest.parse().ok()?, code.size)));
     code.unwrap_or((deployed.artifact, deployed.size))
 }
 
 /// A version's configuration; `qualifier` is what its ARN ends with.
-pub(super) fn describe(
-    api: &Api,
-    function: &Function,
-    qualifier: Option<&Qualifier>,
-) -> Value {
+pub(super) fn describe(api: &Api, function: &Function, qualifier: Option<&Qualifier>) -> Value {
     let deployed = function.deployed();
     let none = Settings::default();
     let (digest, size) = code_of(function);
@@ -90,7 +89,9 @@ pub(super) fn get(api: &Api, call: &Call<'_>) -> Answer {
     let version = target.version(api)?;
     let (digest, _) = code_of(version);
     let host = call.head.headers.get(http::header::HOST);
-    let host = host.and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    let host = host
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or("localhost");
     let mut document = json!({
         "Configuration": describe_target(api, &target)?,
         "Code": {
@@ -128,7 +129,10 @@ pub(super) fn list(api: &Api, call: &Call<'_>) -> Answer {
         let latest = std::iter::once((format!("{name} "), (&entry.latest, !all_versions)));
         let published = entry.published.iter().filter(move |_| all_versions);
         let published = published.map(move |(number, function)| {
-            (format!("{name} {}", super::answer::sortable(*number)), (function, false))
+            (
+                format!("{name} {}", super::answer::sortable(*number)),
+                (function, false),
+            )
         });
         latest.chain(published)
     });
@@ -170,12 +174,17 @@ pub(super) async fn delete(api: &Api, call: &Call<'_>) -> Answer {
 pub(super) async fn create(api: &Arc<Api>, call: &Call<'_>) -> Answer {
     let request: CreateFunction = read(call)?;
     let missing = |member| ServiceError::constraint(member, "", Constraint::NotNull);
-    let name = request.function_name.as_deref().ok_or_else(|| missing("functionName"))?;
+    let name = request
+        .function_name
+        .as_deref()
+        .ok_or_else(|| missing("functionName"))?;
     let reference = api.parse(name)?;
     reference.check_new(name)?;
     let FunctionRef { name, .. } = reference.unqualified()?;
     let arn = arn(api, &name, None);
-    let name: FunctionName = name.parse().map_err(|_| ServiceError::validation("functionName"))?;
+    let name: FunctionName = name
+        .parse()
+        .map_err(|_why| ServiceError::validation("functionName"))?;
     if let Some(kind) = &request.package_type {
         check_package_type(kind)?;
     }
@@ -188,7 +197,11 @@ pub(super) async fn create(api: &Arc<Api>, call: &Call<'_>) -> Answer {
         let message = format!("{what} is mandatory for functions created with deployment packages");
         ServiceError::invalid_parameter(message)
     };
-    let runtime = request.config.runtime.as_deref().ok_or_else(|| mandatory("Runtime"))?;
+    let runtime = request
+        .config
+        .runtime
+        .as_deref()
+        .ok_or_else(|| mandatory("Runtime"))?;
     // A component exports its handler.
     if request.config.handler.is_none() && runtime_kind(runtime) != Some(RuntimeKind::Wasm) {
         return Err(mandatory("Handler"));
@@ -229,11 +242,19 @@ pub(super) async fn create(api: &Arc<Api>, call: &Call<'_>) -> Answer {
 }
 
 fn refuse_images(request: &CreateFunction) -> Result<(), ServiceError> {
-    if request.package_type.as_deref().is_some_and(|kind| kind != "Zip") {
+    if request
+        .package_type
+        .as_deref()
+        .is_some_and(|kind| kind != "Zip")
+    {
         let message = "PackageType: container images are not supported here; deploy a zip archive";
         return Err(ServiceError::invalid_parameter(message));
     }
-    if request.code_signing_config_arn.as_ref().is_some_and(|arn| !arn.is_empty()) {
+    if request
+        .code_signing_config_arn
+        .as_ref()
+        .is_some_and(|arn| !arn.is_empty())
+    {
         let message = "CodeSigningConfigArn: code signing is not supported here";
         return Err(ServiceError::invalid_parameter(message));
     }
@@ -251,7 +272,9 @@ fn describe_deployment(api: &Api, made: &Deployment) -> Value {
 async fn fetch_code(api: &Api, source: &CodeSource) -> Result<Option<Bytes>, ServiceError> {
     if let Some(bytes) = source.inline()? {
         if bytes.is_empty() {
-            return Err(ServiceError::invalid_parameter("Uploaded file must be a non-empty zip"));
+            return Err(ServiceError::invalid_parameter(
+                "Uploaded file must be a non-empty zip",
+            ));
         }
         return Ok(Some(bytes));
     }
@@ -280,7 +303,10 @@ pub(super) async fn update_code(api: &Arc<Api>, call: &Call<'_>) -> Answer {
     if let Some(architectures) = &request.architectures {
         check_architectures(architectures)?;
     }
-    check_revision(request.revision_id.as_deref(), &revision_id(&target.entry.latest))?;
+    check_revision(
+        request.revision_id.as_deref(),
+        &revision_id(&target.entry.latest),
+    )?;
     let code = fetch_code(api, &request.code).await?.ok_or_else(|| {
         ServiceError::invalid_parameter("Please provide a source for function code.")
     })?;
@@ -319,7 +345,9 @@ async fn try_code(api: &Arc<Api>, target: &Target, code: Bytes) -> Result<(), Se
         Ok(artifact) => {
             let tried = api.control.compile(&latest.manifest, *artifact).await;
             let tried = tried.map_err(DeployError::from);
-            tried.map_err(|error| deploy_error(&error, &target.arn(api))).map(|_| ())
+            tried
+                .map_err(|error| deploy_error(&error, &target.arn(api)))
+                .map(|_| ())
         }
         Err(error) => Err(error.clone()),
     };
@@ -380,17 +408,16 @@ impl Change<'_> {
             let mut manifest = deployed.manifest.clone();
             let mut settings = deployed.settings.clone().unwrap_or_default();
             change(&mut manifest, &mut settings)?;
-            let code = match self.code {
-                Some(code) => code.clone(),
-                None => {
-                    let (digest, size) = code_of(latest);
-                    Code {
-                        digest: digest.to_string(),
-                        size,
-                    }
+            let code = self.code.cloned().unwrap_or_else(|| {
+                let (digest, size) = code_of(latest);
+                Code {
+                    digest: digest.to_string(),
+                    size,
                 }
-            };
-            let layers = self.layers.map_or_else(|| settings.layers.clone(), <[LayerUse]>::to_vec);
+            });
+            let layers = self
+                .layers
+                .map_or_else(|| settings.layers.clone(), <[LayerUse]>::to_vec);
             let before = Some(deployed.artifact);
             let artifact = layers::stack(api, &code, (&mut settings, before), layers).await?;
             let deploy = Deploy {

@@ -51,7 +51,11 @@ enum Kind {
 }
 
 fn field<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok().filter(|text| !text.is_empty())
+    headers
+        .get(name)?
+        .to_str()
+        .ok()
+        .filter(|text| !text.is_empty())
 }
 
 impl Wanted {
@@ -63,7 +67,11 @@ impl Wanted {
             Some("DryRun") => Kind::DryRun,
             Some(other) => {
                 let member = "invocationType";
-                return Err(ServiceError::constraint(member, other, Constraint::Enum(&kinds)));
+                return Err(ServiceError::constraint(
+                    member,
+                    other,
+                    Constraint::Enum(&kinds),
+                ));
             }
         };
         let has_tail = match field(headers, "x-amz-log-type") {
@@ -71,7 +79,11 @@ impl Wanted {
             Some("Tail") => true,
             Some(other) => {
                 let all = ["None", "Tail"];
-                return Err(ServiceError::constraint("logType", other, Constraint::Enum(&all)));
+                return Err(ServiceError::constraint(
+                    "logType",
+                    other,
+                    Constraint::Enum(&all),
+                ));
             }
         };
         let context = field(headers, "x-amz-client-context");
@@ -133,7 +145,9 @@ pub(super) async fn invoke(api: &Arc<Api>, call: Call<'_>) -> Answer {
 fn chosen(api: &Api, target: &Target) -> Result<Arc<Function>, ServiceError> {
     let label = target.label();
     let found = target.entry.resolve(label.as_deref(), chance());
-    found.cloned().ok_or_else(|| no_such_function(&target.arn(api)))
+    found
+        .cloned()
+        .ok_or_else(|| no_such_function(&target.arn(api)))
 }
 
 fn empty(status: StatusCode) -> Response {
@@ -195,7 +209,10 @@ async fn wait(
     }
     if let Some(tail) = tail {
         let log = STANDARD.encode(log_of(&tail).await);
-        headers.insert(LOG_RESULT, HeaderValue::from_str(&log).expect("base64 is ASCII"));
+        headers.insert(
+            LOG_RESULT,
+            HeaderValue::from_str(&log).expect("base64 is ASCII"),
+        );
     }
     Ok(response)
 }
@@ -256,7 +273,9 @@ async fn keep(
     event.qualifier = target.label();
     event.client_context = client_context;
     let headers = &call.head.headers;
-    let trace = headers.get(X_AMZN_TRACE_ID).and_then(|trace| trace.to_str().ok());
+    let trace = headers
+        .get(X_AMZN_TRACE_ID)
+        .and_then(|trace| trace.to_str().ok());
     let told = || context_of(headers).map(|context| context.to_xray());
     event.trace = trace.map(str::to_owned).or_else(told);
     let added = api.control.events().add(event).await;
@@ -347,5 +366,7 @@ async fn complete(to: &mpsc::Sender<Bytes>, failure: Option<&[u8]>, log: Option<
     let details = failure.map(String::from_utf8_lossy);
     let error = details.as_deref().map(|details| ("Unhandled", details));
     // Whoever went away does not miss it.
-    to.send(event_stream::invoke_complete(error, log)).await.ok();
+    to.send(event_stream::invoke_complete(error, log))
+        .await
+        .ok();
 }

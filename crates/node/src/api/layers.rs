@@ -11,7 +11,9 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use fractus_blob::{BucketName, ObjectKey};
 use fractus_lambda::control::{Constraint, LayerRef, ServiceError, layer_arn, layer_version_arn};
-use fractus_lambda::limits::{LAYER_RUNTIMES_MAX, LAYERS_MAX, LICENSE_MAX, PAGE_MAX, UNZIPPED_MAX, ZIP_MAX};
+use fractus_lambda::limits::{
+    LAYER_RUNTIMES_MAX, LAYERS_MAX, LICENSE_MAX, PAGE_MAX, UNZIPPED_MAX, ZIP_MAX,
+};
 use fractus_lambda::model::{
     Code, CodeSource, LayerUse, Policy, Settings, check_description, is_runtime, iso_time, object,
 };
@@ -103,7 +105,9 @@ impl Layer {
 /// All versions of all layers, by name and number.
 async fn all(api: &Api) -> Result<BTreeMap<String, Layer>, ServiceError> {
     let registry = api.control.registry();
-    let documents = registry.run(|registry| registry.documents(DocumentKind::Layer)).await;
+    let documents = registry
+        .run(|registry| registry.documents(DocumentKind::Layer))
+        .await;
     let documents = documents.map_err(|error| internal(&error))?;
     let layers = documents.into_iter().filter(|(key, _)| !key.ends_with(':'));
     let layers = layers.filter_map(|(key, text)| Some((key, serde_json::from_str(&text).ok()?)));
@@ -117,11 +121,18 @@ fn missing(arn: &str) -> ServiceError {
 async fn find(api: &Api, reference: &LayerRef) -> Result<Layer, ServiceError> {
     let version = reference.version.unwrap_or(0);
     let name = &reference.name;
-    let is_elsewhere = reference.region.as_deref().is_some_and(|region| *region != *api.region)
-        || reference.account.as_deref().is_some_and(|account| account != ACCOUNT);
-    let found = match is_elsewhere {
-        true => None,
-        false => all(api).await?.remove(&version_key(name, version)),
+    let is_elsewhere = reference
+        .region
+        .as_deref()
+        .is_some_and(|region| *region != *api.region)
+        || reference
+            .account
+            .as_deref()
+            .is_some_and(|account| account != ACCOUNT);
+    let found = if is_elsewhere {
+        None
+    } else {
+        all(api).await?.remove(&version_key(name, version))
     };
     found.ok_or_else(|| missing(&layer_version_arn(&api.region, ACCOUNT, name, version)))
 }
@@ -133,7 +144,11 @@ fn version_ref(member: &str, arn: &str) -> Result<LayerRef, ServiceError> {
         return Ok(reference);
     }
     let pattern = "arn:[a-zA-Z0-9-]+:lambda:[a-zA-Z0-9-]+:\\d{12}:layer:[a-zA-Z0-9-_]+:[0-9]+";
-    Err(ServiceError::constraint(member, arn, Constraint::Pattern(pattern)))
+    Err(ServiceError::constraint(
+        member,
+        arn,
+        Constraint::Pattern(pattern),
+    ))
 }
 
 /// The layers of these ARNs.
@@ -145,9 +160,9 @@ pub(super) async fn resolve(api: &Api, arns: &[String]) -> Result<Vec<LayerUse>,
     let (mut uses, mut names) = (Vec::new(), BTreeSet::new());
     for arn in arns {
         let reference = version_ref("layers", arn)?;
-        let layer = find(api, &reference).await.map_err(|error| {
-            ServiceError::invalid_parameter(error.message)
-        })?;
+        let layer = find(api, &reference)
+            .await
+            .map_err(|error| ServiceError::invalid_parameter(error.message))?;
         if !names.insert(layer.name.clone()) {
             return Err(ServiceError::invalid_parameter(format!(
                 "Two different versions of the same layer are not allowed to be referenced in the \
@@ -172,7 +187,10 @@ pub(super) async fn stack(
     (settings, before): (&mut Settings, Option<Digest>),
     uses: Vec<LayerUse>,
 ) -> Result<Digest, ServiceError> {
-    let own: Digest = code.digest.parse().map_err(|_| ServiceError::service("a digest"))?;
+    let own: Digest = code
+        .digest
+        .parse()
+        .map_err(|_why| ServiceError::service("a digest"))?;
     let before = before.filter(|_| settings.layers == uses);
     settings.layers = uses;
     settings.code = None;
@@ -184,15 +202,19 @@ pub(super) async fn stack(
             let found = find(api, &LayerRef::parse(&layer.arn)?).await;
             let found = found.map_err(|error| ServiceError::invalid_parameter(error.message))?;
             let digest = found.code.digest.parse();
-            parts.push((digest.map_err(|_| ServiceError::service("a digest"))?, Part::Layer));
+            parts.push((
+                digest.map_err(|_why| ServiceError::service("a digest"))?,
+                Part::Layer,
+            ));
         }
     }
     let artifacts = Arc::clone(api.control.artifacts());
     let work = move || {
         let mut archives = Vec::new();
+        let is_alone = parts.len() == 1;
         for (digest, part) in parts {
             let bytes = artifacts.read(digest).map_err(|error| internal(&error))?;
-            if part == Part::Code && !bytes.starts_with(b"PK") {
+            if is_alone && !bytes.starts_with(b"PK") {
                 // A component, or what is no archive: whoever compiles it says so.
                 return Ok(None);
             }
@@ -201,13 +223,20 @@ pub(super) async fn stack(
         combine(&archives).map_err(|error| ServiceError::invalid_parameter(error.0))
     };
     let combined = tokio::task::spawn_blocking(work).await;
-    let combined = combined.unwrap_or_else(|_| Err(ServiceError::service("the node stops")))?;
-    let Some(combined) = combined else {
-        return Ok(own);
+    let combined = match combined.unwrap_or_else(|_| Err(ServiceError::service("the node stops"))) {
+        Ok(Some(combined)) => combined,
+        Ok(None) => return Ok(own),
+        Err(error) => {
+            // It was kept to be deployed.
+            api.control.forget_unused(own).await;
+            return Err(error);
+        }
     };
     settings.code = Some(code.clone());
     let kept = keep(api, combined.into()).await?;
-    kept.digest.parse().map_err(|_| ServiceError::service("a digest"))
+    kept.digest
+        .parse()
+        .map_err(|_why| ServiceError::service("a digest"))
 }
 
 /// What an archive is to a function.
@@ -242,7 +271,9 @@ fn combine(archives: &[(Vec<u8>, Part)]) -> Result<Option<Vec<u8>>, Unfit> {
         for index in 0..archive.len() {
             let entry = archive.by_index_raw(index)?;
             let name = entry.name().map_err(Unfit::from)?.into_owned();
-            let is_opt = name.trim_start_matches("./").starts_with(&format!("{OPT}/"));
+            let is_opt = name
+                .trim_start_matches("./")
+                .starts_with(&format!("{OPT}/"));
             let name = match part {
                 Part::Code if is_opt => {
                     return Err(Unfit(format!("{OPT} in an archive is kept for layers")));
@@ -274,18 +305,24 @@ fn combine(archives: &[(Vec<u8>, Part)]) -> Result<Option<Vec<u8>>, Unfit> {
 }
 
 /// The bytes of an object of the node's store.
-pub(super) async fn stored_object(api: &Api, bucket: &str, key: &str) -> Result<Bytes, ServiceError> {
+pub(super) async fn stored_object(
+    api: &Api,
+    bucket: &str,
+    key: &str,
+) -> Result<Bytes, ServiceError> {
     let gone = |why: &str| {
         ServiceError::invalid_parameter(format!(
             "Error occurred while GetObject. S3 Error Code: {why}. S3 Error Message: the object \
              {key} of bucket {bucket} cannot be read"
         ))
     };
-    let name: BucketName = bucket.parse().map_err(|_| gone("InvalidBucketName"))?;
-    let object_key: ObjectKey = key.parse().map_err(|_| gone("NoSuchKey"))?;
+    let name: BucketName = bucket.parse().map_err(|_why| gone("InvalidBucketName"))?;
+    let object_key: ObjectKey = key.parse().map_err(|_why| gone("NoSuchKey"))?;
     let store = api.control.store().clone();
     let work = move || {
-        let found = store.get(&name, &object_key).map_err(|_| "NoSuchBucket")?;
+        let found = store
+            .get(&name, &object_key)
+            .map_err(|_why| "NoSuchBucket")?;
         let object = found.ok_or("NoSuchKey")?;
         let size = object.info().size;
         if size > ZIP_MAX as u64 {
@@ -293,18 +330,22 @@ pub(super) async fn stored_object(api: &Api, bucket: &str, key: &str) -> Result<
         }
         let mut reader = object.read(0..size);
         let mut bytes = BytesMut::new();
-        while let Some(block) = reader.next_block().map_err(|_| "InternalError")? {
+        while let Some(block) = reader.next_block().map_err(|_why| "InternalError")? {
             bytes.extend_from_slice(&block);
         }
         Ok(bytes.freeze())
     };
-    let read = tokio::task::spawn_blocking(work).await.unwrap_or(Err("ServiceUnavailable"));
+    let read = tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or(Err("ServiceUnavailable"));
     read.map_err(gone)
 }
 
 fn host(call: &Call<'_>) -> String {
     let host = call.head.headers.get(http::header::HOST);
-    host.and_then(|host| host.to_str().ok()).unwrap_or("localhost").to_owned()
+    host.and_then(|host| host.to_str().ok())
+        .unwrap_or("localhost")
+        .to_owned()
 }
 
 pub(super) async fn publish(api: &Arc<Api>, call: &Call<'_>) -> Answer {
@@ -359,23 +400,29 @@ pub(super) async fn publish(api: &Arc<Api>, call: &Call<'_>) -> Answer {
 
 /// What a layer says that it is for.
 fn check_compatible(runtimes: &[String], architectures: &[String]) -> Result<(), ServiceError> {
-    let wrong = |member, value: &str, constraint| {
-        Err(ServiceError::constraint(member, value, constraint))
-    };
+    let wrong =
+        |member, value: &str, constraint| Err(ServiceError::constraint(member, value, constraint));
     let member = "compatibleRuntimes";
     if runtimes.len() > LAYER_RUNTIMES_MAX {
         let most = Constraint::LengthMax(LAYER_RUNTIMES_MAX);
         return wrong(member, &format!("[{}]", runtimes.join(", ")), most);
     }
     if let Some(other) = runtimes.iter().find(|name| !is_runtime(name)) {
-        return wrong(member, other, Constraint::Enum(&["nodejsN.x", "python3.N", "…"]));
+        return wrong(
+            member,
+            other,
+            Constraint::Enum(&["nodejsN.x", "python3.N", "…"]),
+        );
     }
     let (member, all) = ("compatibleArchitectures", ["x86_64", "arm64"]);
     if architectures.len() > all.len() {
         let most = Constraint::LengthMax(all.len());
         return wrong(member, &format!("[{}]", architectures.join(", ")), most);
     }
-    match architectures.iter().find(|name| !all.contains(&name.as_str())) {
+    match architectures
+        .iter()
+        .find(|name| !all.contains(&name.as_str()))
+    {
         Some(other) => wrong(member, other, Constraint::Enum(&all)),
         None => Ok(()),
     }
@@ -391,11 +438,16 @@ fn check_layer(bytes: &[u8]) -> Result<(), ServiceError> {
         ZipArchive::new(Cursor::new(bytes)).map_err(|error| wrong(error.to_string()))?;
     let mut size = 0_u64;
     for index in 0..archive.len() {
-        let entry = archive.by_index_raw(index).map_err(|error| wrong(error.to_string()))?;
+        let entry = archive
+            .by_index_raw(index)
+            .map_err(|error| wrong(error.to_string()))?;
         size = size.saturating_add(entry.size());
         if entry.enclosed_name().is_none() {
             let name = entry.name().unwrap_or_default();
-            return Err(wrong(format!("`{}` leaves the archive", name.escape_default())));
+            return Err(wrong(format!(
+                "`{}` leaves the archive",
+                name.escape_default()
+            )));
         }
     }
     if size > UNZIPPED_MAX {
@@ -410,7 +462,7 @@ fn check_layer(bytes: &[u8]) -> Result<(), ServiceError> {
 fn reference(call: &Call<'_>) -> Result<LayerRef, ServiceError> {
     let mut reference = LayerRef::parse(call.route.parameter("LayerName"))?;
     let text = call.route.parameter("VersionNumber");
-    let version = text.parse::<i64>().map_err(|_| {
+    let version = text.parse::<i64>().map_err(|_why| {
         ServiceError::validation(format!("Layer version '{text}' is not a number"))
     })?;
     reference.version = u64::try_from(version).ok().filter(|version| *version > 0);
@@ -435,22 +487,33 @@ pub(super) async fn get_by_arn(api: &Arc<Api>, call: &Call<'_>) -> Answer {
 /// Whether a layer is for the runtime and architecture that a list is asked for.
 fn is_wanted(call: &Call<'_>, layer: &Layer) -> bool {
     let has = |parameter: &str, list: &[String]| {
-        call.query.get(parameter).is_none_or(|wanted| list.contains(wanted))
+        call.query
+            .get(parameter)
+            .is_none_or(|wanted| list.contains(wanted))
     };
-    has("CompatibleRuntime", &layer.runtimes)
-        && has("CompatibleArchitecture", &layer.architectures)
+    has("CompatibleRuntime", &layer.runtimes) && has("CompatibleArchitecture", &layer.architectures)
 }
 
 /// Whether lists are asked for what there can be.
 fn check_wanted(call: &Call<'_>) -> Result<(), ServiceError> {
-    let one = |name: &str| call.query.get(name).cloned().into_iter().collect::<Vec<_>>();
+    let one = |name: &str| {
+        call.query
+            .get(name)
+            .cloned()
+            .into_iter()
+            .collect::<Vec<_>>()
+    };
     check_compatible(&one("CompatibleRuntime"), &one("CompatibleArchitecture"))
 }
 
 pub(super) async fn list(api: &Arc<Api>, call: &Call<'_>) -> Answer {
     check_wanted(call)?;
     let mut newest = BTreeMap::new();
-    for layer in all(api).await?.into_values().filter(|layer| is_wanted(call, layer)) {
+    for layer in all(api)
+        .await?
+        .into_values()
+        .filter(|layer| is_wanted(call, layer))
+    {
         newest.insert(layer.name.clone(), layer);
     }
     let (found, next) = page(call, newest, PAGE_MAX)?;

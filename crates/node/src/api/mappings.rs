@@ -73,7 +73,10 @@ impl Stored {
     }
 
     fn describe(&self, api: &Api, state: &str) -> Value {
-        let qualifier = self.qualifier.as_deref().and_then(|text| Qualifier::parse(text).ok());
+        let qualifier = self
+            .qualifier
+            .as_deref()
+            .and_then(|text| Qualifier::parse(text).ok());
         let kinds: &[&str] = if self.report_failures {
             &["ReportBatchItemFailures"]
         } else {
@@ -117,7 +120,7 @@ pub(crate) fn queue_of(arn: &str) -> Option<&str> {
 }
 
 impl Change {
-    async fn apply(&self, api: &Api, stored: &mut Stored) -> Result<(), ServiceError> {
+    fn apply(&self, api: &Api, stored: &mut Stored) -> Result<(), ServiceError> {
         if let Some(name) = &self.function_name {
             let target = api.find(api.parse(name)?).and_then(|target| {
                 target.version(api)?;
@@ -131,7 +134,9 @@ impl Change {
             stored.qualifier = target.label();
         }
         if self.filter_criteria.as_ref().is_some_and(|filter| {
-            filter["Filters"].as_array().is_some_and(|filters| !filters.is_empty())
+            filter["Filters"]
+                .as_array()
+                .is_some_and(|filters| !filters.is_empty())
         }) {
             let message = "FilterCriteria is not supported here: filter in the function";
             return Err(ServiceError::invalid_parameter(message));
@@ -154,15 +159,20 @@ impl Change {
             const REPORT: &str = "ReportBatchItemFailures";
             if let Some(other) = kinds.iter().find(|kind| *kind != REPORT) {
                 let all = Constraint::Enum(&[REPORT]);
-                return Err(ServiceError::constraint("functionResponseTypes", other, all));
+                return Err(ServiceError::constraint(
+                    "functionResponseTypes",
+                    other,
+                    all,
+                ));
             }
             stored.report_failures = !kinds.is_empty();
         }
         if let Some(scaling) = &self.scaling_config {
             let member = "scalingConfig.maximumConcurrency";
             let most = scaling.maximum_concurrency;
-            stored.concurrency =
-                most.map(|most| check_range(member, most, (2, 1000))).transpose()?;
+            stored.concurrency = most
+                .map(|most| check_range(member, most, (2, 1000)))
+                .transpose()?;
         }
         stored.enabled = self.enabled.unwrap_or(stored.enabled);
         stored.modified_ms = now_ms();
@@ -171,7 +181,10 @@ impl Change {
 }
 
 async fn all(api: &Api) -> Result<Vec<Stored>, ServiceError> {
-    api.control.mappings().await.map_err(|error| internal(&error))
+    api.control
+        .mappings()
+        .await
+        .map_err(|error| internal(&error))
 }
 
 async fn found(api: &Api, call: &Call<'_>) -> Result<Stored, ServiceError> {
@@ -181,7 +194,10 @@ async fn found(api: &Api, call: &Call<'_>) -> Result<Stored, ServiceError> {
 
 /// The mapping of this id.
 async fn by_uuid(api: &Api, uuid: &str) -> Result<Stored, ServiceError> {
-    let found = all(api).await?.into_iter().find(|stored| stored.uuid == uuid);
+    let found = all(api)
+        .await?
+        .into_iter()
+        .find(|stored| stored.uuid == uuid);
     found.ok_or_else(|| {
         ServiceError::not_found(format!("The resource you requested does not exist: {uuid}"))
     })
@@ -207,11 +223,13 @@ async fn store(api: &Api, stored: &Stored) -> Result<(), ServiceError> {
     let text = serde_json::to_string(stored).expect("texts and numbers are JSON");
     let key = stored.uuid.clone();
     let registry = api.control.registry();
-    let written = registry.run(move |registry| {
-        registry.put_document(DocumentKind::Mapping, &key, None, &text)
-    });
+    let written = registry
+        .run(move |registry| registry.put_document(DocumentKind::Mapping, &key, None, &text));
     written.await.map_err(|error| internal(&error))?;
-    api.control.map_queues().await.map_err(|error| internal(&error))
+    api.control
+        .map_queues()
+        .await
+        .map_err(|error| internal(&error))
 }
 
 pub(super) async fn create(api: &Arc<Api>, call: &Call<'_>) -> Answer {
@@ -229,7 +247,11 @@ pub(super) async fn create(api: &Arc<Api>, call: &Call<'_>) -> Answer {
         ))
     })?;
     if request.function_name.is_none() {
-        return Err(ServiceError::constraint("functionName", "", Constraint::NotNull));
+        return Err(ServiceError::constraint(
+            "functionName",
+            "",
+            Constraint::NotNull,
+        ));
     }
     let mut stored = Stored {
         uuid: request_id().to_string(),
@@ -245,7 +267,7 @@ pub(super) async fn create(api: &Arc<Api>, call: &Call<'_>) -> Answer {
         tags: request.tags.clone().unwrap_or_default(),
     };
     check_tags(&stored.tags)?;
-    request.apply(api, &mut stored).await?;
+    request.apply(api, &mut stored)?;
     let same = |one: &Stored| {
         (&one.queue, &one.function, &one.qualifier)
             == (&stored.queue, &stored.function, &stored.qualifier)
@@ -273,20 +295,24 @@ pub(super) async fn list(api: &Arc<Api>, call: &Call<'_>) -> Answer {
     };
     let source = call.query.get("EventSourceArn");
     let wanted = |stored: &Stored| {
-        function.as_ref().is_none_or(|name| stored.function == *name)
+        function
+            .as_ref()
+            .is_none_or(|name| stored.function == *name)
             && source.is_none_or(|arn| queue_arn(api, &stored.queue) == *arn)
     };
     let stored = all(api).await?.into_iter().filter(|stored| wanted(stored));
     let stored = stored.map(|stored| (stored.uuid.clone(), stored));
     let (found, next) = page(call, stored, PAGE_ASKED_MAX)?;
-    let described = found.iter().map(|stored| stored.describe(api, stored.state()));
+    let described = found
+        .iter()
+        .map(|stored| stored.describe(api, stored.state()));
     told_list(call, "EventSourceMappings", (described.collect(), next))
 }
 
 pub(super) async fn update(api: &Arc<Api>, call: &Call<'_>) -> Answer {
     let request: Change = read(call)?;
     let mut stored = found(api, call).await?;
-    request.apply(api, &mut stored).await?;
+    request.apply(api, &mut stored)?;
     store(api, &stored).await?;
     told(call, &stored.describe(api, "Updating"))
 }
@@ -295,10 +321,12 @@ pub(super) async fn delete(api: &Arc<Api>, call: &Call<'_>) -> Answer {
     let stored = found(api, call).await?;
     let uuid = stored.uuid.clone();
     let registry = api.control.registry();
-    let deleted = registry.run(move |registry| {
-        registry.delete_document(DocumentKind::Mapping, &uuid)
-    });
+    let deleted =
+        registry.run(move |registry| registry.delete_document(DocumentKind::Mapping, &uuid));
     deleted.await.map_err(|error| internal(&error))?;
-    api.control.map_queues().await.map_err(|error| internal(&error))?;
+    api.control
+        .map_queues()
+        .await
+        .map_err(|error| internal(&error))?;
     told(call, &stored.describe(api, "Deleting"))
 }

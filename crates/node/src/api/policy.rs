@@ -59,19 +59,20 @@ impl Add {
             return Err(ServiceError::constraint("principal", &principal, pattern));
         }
         let url_auth = self.function_url_auth_type.as_deref();
-        let url_auth = url_auth.map(|auth| self::url_auth("functionUrlAuthType", auth)).transpose()?;
-        if let Some(arn) = &self.source_arn {
-            let is_one = arn.starts_with("arn:") && arn.split(':').count() >= 6;
-            if !is_one {
-                let pattern = Constraint::Pattern("arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\\-])+:(.*)");
-                return Err(ServiceError::constraint("sourceArn", arn, pattern));
-            }
+        let url_auth = url_auth
+            .map(|auth| self::url_auth("functionUrlAuthType", auth))
+            .transpose()?;
+        if let Some(arn) = &self.source_arn
+            && (!arn.starts_with("arn:") || arn.split(':').count() < 6)
+        {
+            let pattern = Constraint::Pattern("arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\\-])+:(.*)");
+            return Err(ServiceError::constraint("sourceArn", arn, pattern));
         }
-        if let Some(account) = &self.source_account {
-            if account.len() != 12 || !account.bytes().all(|b| b.is_ascii_digit()) {
-                let pattern = Constraint::Pattern("\\d{12}");
-                return Err(ServiceError::constraint("sourceAccount", account, pattern));
-            }
+        if let Some(account) = &self.source_account
+            && (account.len() != 12 || !account.bytes().all(|b| b.is_ascii_digit()))
+        {
+            let pattern = Constraint::Pattern("\\d{12}");
+            return Err(ServiceError::constraint("sourceAccount", account, pattern));
         }
         if url_auth.is_some() && action != "lambda:InvokeFunctionUrl" {
             return Err(ServiceError::invalid_parameter(
@@ -131,24 +132,26 @@ pub(super) async fn add(api: &Arc<Api>, call: &Call<'_>) -> Answer {
     let revision = request.revision_id.take();
     let permission = request.permission()?;
     let statement = permission.document(&arn).to_string();
-    let made = api.control.attach(target.name().clone(), move |_, attachments| {
-        let policy = &mut attachments.qualified.entry(key).or_default().policy;
-        check_revision(revision.as_deref(), &revision_id(policy, &own))?;
-        if policy.statements.iter().any(|one| one.id == permission.id) {
-            return Err(ServiceError::conflict(format!(
-                "The statement id ({}) provided already exists. Please provide a new statement \
+    let made = api
+        .control
+        .attach(target.name().clone(), move |_, attachments| {
+            let policy = &mut attachments.qualified.entry(key).or_default().policy;
+            check_revision(revision.as_deref(), &revision_id(policy, &own))?;
+            if policy.statements.iter().any(|one| one.id == permission.id) {
+                return Err(ServiceError::conflict(format!(
+                    "The statement id ({}) provided already exists. Please provide a new statement \
                  id, or remove the existing statement.",
-                permission.id
-            )));
-        }
-        policy.statements.push(permission);
-        if policy.document(&own).to_string().len() > POLICY_MAX {
-            return Err(ServiceError::policy_length(
-                "The final policy size is bigger than the limit (20480).",
-            ));
-        }
-        Ok(())
-    });
+                    permission.id
+                )));
+            }
+            policy.statements.push(permission);
+            if policy.document(&own).to_string().len() > POLICY_MAX {
+                return Err(ServiceError::policy_length(
+                    "The final policy size is bigger than the limit (20480).",
+                ));
+            }
+            Ok(())
+        });
     made.await.map_err(|error| attach_error(error, &arn))?;
     told(call, &json!({"Statement": statement}))
 }
@@ -159,7 +162,9 @@ pub(super) fn get(api: &Api, call: &Call<'_>) -> Answer {
     let key = or_latest(target.label());
     let qualified = target.entry.attachments.qualified.get(&key);
     let policy = qualified.map(|qualified| &qualified.policy);
-    let policy = policy.filter(|policy| !policy.is_empty()).ok_or_else(missing)?;
+    let policy = policy
+        .filter(|policy| !policy.is_empty())
+        .ok_or_else(missing)?;
     let document = json!({
         "Policy": policy.document(&arn).to_string(),
         "RevisionId": revision_id(policy, &arn),
@@ -173,18 +178,20 @@ pub(super) async fn remove(api: &Arc<Api>, call: &Call<'_>) -> Answer {
     let id = call.route.parameter("StatementId").to_owned();
     let (key, own) = (or_latest(target.label()), arn.clone());
     let revision = call.query.get("RevisionId").cloned();
-    let removed = api.control.attach(target.name().clone(), move |_, attachments| {
-        let qualified = attachments.qualified.get_mut(&key).ok_or_else(missing)?;
-        let policy = &mut qualified.policy;
-        check_revision(revision.as_deref(), &revision_id(policy, &own))?;
-        let before = policy.statements.len();
-        policy.statements.retain(|one| one.id != id);
-        if policy.statements.len() == before {
-            let message = format!("Statement {id} is not found in resource policy.");
-            return Err(ServiceError::not_found(message));
-        }
-        Ok(())
-    });
+    let removed = api
+        .control
+        .attach(target.name().clone(), move |_, attachments| {
+            let qualified = attachments.qualified.get_mut(&key).ok_or_else(missing)?;
+            let policy = &mut qualified.policy;
+            check_revision(revision.as_deref(), &revision_id(policy, &own))?;
+            let before = policy.statements.len();
+            policy.statements.retain(|one| one.id != id);
+            if policy.statements.len() == before {
+                let message = format!("Statement {id} is not found in resource policy.");
+                return Err(ServiceError::not_found(message));
+            }
+            Ok(())
+        });
     removed.await.map_err(|error| attach_error(error, &arn))?;
     done(call)
 }

@@ -55,10 +55,14 @@ impl Tagged<'_> {
         match self {
             Self::Mapping(uuid) => mappings::change_tags(api, uuid, change).await,
             Self::Function(target) => {
-                let made = api.control.attach(target.name().clone(), move |_, attachments| {
-                    change(&mut attachments.tags)
-                });
-                let made = made.await.map_err(|error| attach_error(error, &target.arn(api)));
+                let made = api
+                    .control
+                    .attach(target.name().clone(), move |_, attachments| {
+                        change(&mut attachments.tags)
+                    });
+                let made = made
+                    .await
+                    .map_err(|error| attach_error(error, &target.arn(api)));
                 made.map(|_| ())
             }
         }
@@ -70,8 +74,10 @@ pub(super) async fn tag(api: &Arc<Api>, call: &Call<'_>) -> Answer {
     let tagged = tagged(api, call)?;
     let given = request.tags.unwrap_or_default();
     if given.is_empty() {
-        return Err(ServiceError::invalid_parameter("An error occurred and the request cannot be \
-                                                    processed: there are no tags in it"));
+        return Err(ServiceError::invalid_parameter(
+            "An error occurred and the request cannot be \
+                                                    processed: there are no tags in it",
+        ));
     }
     let change = |tags: &mut Tags| {
         tags.extend(given);

@@ -74,7 +74,9 @@ impl GivenCors {
         ] {
             check_list(member, list.as_ref(), bounds)?;
         }
-        let max_age = self.max_age.map(|age| check_range("cors.maxAge", age, (0, CORS_MAX_AGE_S)));
+        let max_age = self
+            .max_age
+            .map(|age| check_range("cors.maxAge", age, (0, CORS_MAX_AGE_S)));
         Ok(Cors {
             allow_credentials: self.allow_credentials,
             allow_headers: self.allow_headers,
@@ -88,16 +90,25 @@ impl GivenCors {
 
 impl Change {
     fn auth(&self) -> Result<Option<UrlAuth>, ServiceError> {
-        self.auth_type.as_deref().map(|auth| url_auth("authType", auth)).transpose()
+        self.auth_type
+            .as_deref()
+            .map(|auth| url_auth("authType", auth))
+            .transpose()
     }
 
     fn mode(&self) -> Result<Option<UrlMode>, ServiceError> {
         let all = ["BUFFERED", "RESPONSE_STREAM"];
-        self.invoke_mode.as_deref().map_or(Ok(None), |mode| match mode {
-            "BUFFERED" => Ok(Some(UrlMode::Buffered)),
-            "RESPONSE_STREAM" => Ok(Some(UrlMode::Stream)),
-            other => Err(ServiceError::constraint("invokeMode", other, Constraint::Enum(&all))),
-        })
+        self.invoke_mode
+            .as_deref()
+            .map_or(Ok(None), |mode| match mode {
+                "BUFFERED" => Ok(Some(UrlMode::Buffered)),
+                "RESPONSE_STREAM" => Ok(Some(UrlMode::Stream)),
+                other => Err(ServiceError::constraint(
+                    "invokeMode",
+                    other,
+                    Constraint::Enum(&all),
+                )),
+            })
     }
 }
 
@@ -110,7 +121,9 @@ fn key(api: &Api, target: &Target) -> Result<String, ServiceError> {
                 return Ok(alias.clone());
             }
             let arn = target.arn(api);
-            Err(ServiceError::not_found(format!("Cannot find alias arn: {arn}")))
+            Err(ServiceError::not_found(format!(
+                "Cannot find alias arn: {arn}"
+            )))
         }
         Some(other) => Err(ServiceError::constraint(
             "qualifier",
@@ -162,15 +175,17 @@ pub(super) async fn create(api: &Arc<Api>, call: &Call<'_>) -> Answer {
         modified_ms: now_ms,
     };
     let own = arn.clone();
-    let made = api.control.attach(target.name().clone(), move |_, attachments| {
-        let qualified = attachments.qualified.entry(key).or_default();
-        if qualified.url.is_some() {
-            let message = format!("FunctionUrlConfig exists for this Lambda function: {own}");
-            return Err(ServiceError::conflict(message));
-        }
-        qualified.url = Some(url.clone());
-        Ok(url)
-    });
+    let made = api
+        .control
+        .attach(target.name().clone(), move |_, attachments| {
+            let qualified = attachments.qualified.entry(key).or_default();
+            if qualified.url.is_some() {
+                let message = format!("FunctionUrlConfig exists for this Lambda function: {own}");
+                return Err(ServiceError::conflict(message));
+            }
+            qualified.url = Some(url.clone());
+            Ok(url)
+        });
     let (_, url) = made.await.map_err(|error| attach_error(error, &arn))?;
     told(call, &describe(api, &arn, &url))
 }
@@ -179,7 +194,9 @@ pub(super) fn get(api: &Api, call: &Call<'_>) -> Answer {
     let target = api.target(call)?;
     let key = key(api, &target)?;
     let qualified = target.entry.attachments.qualified.get(&key);
-    let url = qualified.and_then(|qualified| qualified.url.as_ref()).ok_or_else(missing)?;
+    let url = qualified
+        .and_then(|qualified| qualified.url.as_ref())
+        .ok_or_else(missing)?;
     told(call, &describe(api, &function_arn(api, &target, &key), url))
 }
 
@@ -201,18 +218,20 @@ pub(super) async fn update(api: &Arc<Api>, call: &Call<'_>) -> Answer {
     let arn = function_arn(api, &target, &key);
     let (auth, mode) = (request.auth()?, request.mode()?);
     let cors = request.cors.map(GivenCors::check).transpose()?;
-    let made = api.control.attach(target.name().clone(), move |_, attachments| {
-        let qualified = attachments.qualified.get_mut(&key);
-        let url = qualified.and_then(|qualified| qualified.url.as_mut());
-        let url = url.ok_or_else(missing)?;
-        url.auth = auth.unwrap_or(url.auth);
-        url.mode = mode.unwrap_or(url.mode);
-        if let Some(cors) = cors {
-            url.cors = Some(cors).filter(|cors| *cors != Cors::default());
-        }
-        url.modified_ms = now_ms();
-        Ok(url.clone())
-    });
+    let made = api
+        .control
+        .attach(target.name().clone(), move |_, attachments| {
+            let qualified = attachments.qualified.get_mut(&key);
+            let url = qualified.and_then(|qualified| qualified.url.as_mut());
+            let url = url.ok_or_else(missing)?;
+            url.auth = auth.unwrap_or(url.auth);
+            url.mode = mode.unwrap_or(url.mode);
+            if let Some(cors) = cors {
+                url.cors = Some(cors).filter(|cors| *cors != Cors::default());
+            }
+            url.modified_ms = now_ms();
+            Ok(url.clone())
+        });
     let (_, url) = made.await.map_err(|error| attach_error(error, &arn))?;
     told(call, &describe(api, &arn, &url))
 }
@@ -220,11 +239,15 @@ pub(super) async fn update(api: &Arc<Api>, call: &Call<'_>) -> Answer {
 pub(super) async fn delete(api: &Arc<Api>, call: &Call<'_>) -> Answer {
     let target = api.target(call)?;
     let key = key(api, &target)?;
-    let removed = api.control.attach(target.name().clone(), move |_, attachments| {
-        let qualified = attachments.qualified.get_mut(&key);
-        let gone = qualified.and_then(|qualified| qualified.url.take());
-        gone.map(|_| ()).ok_or_else(missing)
-    });
-    removed.await.map_err(|error| attach_error(error, &target.arn(api)))?;
+    let removed = api
+        .control
+        .attach(target.name().clone(), move |_, attachments| {
+            let qualified = attachments.qualified.get_mut(&key);
+            let gone = qualified.and_then(|qualified| qualified.url.take());
+            gone.map(|_| ()).ok_or_else(missing)
+        });
+    removed
+        .await
+        .map_err(|error| attach_error(error, &target.arn(api)))?;
     done(call)
 }

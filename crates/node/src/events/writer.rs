@@ -163,6 +163,7 @@ impl Writer {
     }
 
     /// The same, and waits for it.
+    #[cfg(test)]
     pub(super) async fn run<T: Send + 'static>(
         &self,
         weight: usize,

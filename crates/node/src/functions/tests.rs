@@ -32,6 +32,8 @@ use crate::routes::Fixed;
 use crate::traces::Traces;
 use crate::usage::{Usage, UsageQuery};
 
+mod traced;
+
 type Answer = Result<http::Response<Body>, CallError>;
 
 /// Functions on a fake runtime; one function `f` with two places, of five instances on the node.

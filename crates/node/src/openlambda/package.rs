@@ -53,8 +53,8 @@ pub(super) enum PackageError {
     Kafka,
     /// Nobody could call it.
     #[error(
-        "triggers.http is empty, so no request may call the function: name methods, or leave it out \
-         for all"
+        "triggers.http is empty, so no request may call the function: name methods, or leave it \
+         out for all"
     )]
     NoMethods,
     /// Its program may not be run.
@@ -71,7 +71,9 @@ pub(super) fn package(name: FunctionName, archive: &[u8]) -> Result<Package, Pac
     let mut files = ZipArchive::new(Cursor::new(zip.as_slice()))?;
     let config = config(&mut files)?;
     let entry = config.environment.get(ENTRY_VARIABLE);
-    let has_entry = files.index_for_name(entry.map_or(ENTRY_FILE, String::as_str)).is_some();
+    let has_entry = files
+        .index_for_name(entry.map_or(ENTRY_FILE, String::as_str))
+        .is_some();
     let mode = match files.by_name(PROGRAM) {
         Ok(program) => program.unix_mode(),
         Err(_absent) => None,

@@ -10,7 +10,9 @@ use crate::origin::test_support::{Answer, body, id};
 use crate::routes;
 
 async fn ask(worker: &OpenLambda, method: Method, path: &str, token: &str) -> Answer {
-    let request = Request::builder().method(method).uri(format!("http://h{path}"));
+    let request = Request::builder()
+        .method(method)
+        .uri(format!("http://h{path}"));
     let request = request.header(AUTHORIZATION, token).body(body("")).unwrap();
     let answer = tokio::time::timeout(Duration::from_secs(10), worker.fetch(request, id()));
     let answer = Answer::of(answer.await.unwrap()).await;
@@ -24,9 +26,22 @@ async fn anyone_may_ask_whether_it_is_ready_and_no_more() {
     assert!(!format!("{worker:?}").contains("right"));
     let ready = ask(&worker, Method::GET, "/status", "").await;
     assert_eq!((ready.status.as_u16(), ready.text()), (200, "ready\n"));
-    for path in ["/stats", "/registry", "/registry/", "/registry/f", "/registry/f/config"] {
+    for path in [
+        "/stats",
+        "/registry",
+        "/registry/",
+        "/registry/f",
+        "/registry/f/config",
+    ] {
         for method in [Method::GET, Method::POST, Method::DELETE, Method::PUT] {
-            for token in ["", "Bearer ", "Bearer wrong", "Bearer right ", "Basic right", "right"] {
+            for token in [
+                "",
+                "Bearer ",
+                "Bearer wrong",
+                "Bearer right ",
+                "Basic right",
+                "right",
+            ] {
                 let answer = ask(&worker, method.clone(), path, token).await;
                 assert_eq!(answer.status.as_u16(), 401, "{method} {path} {token}");
                 assert_eq!(answer.field("www-authenticate"), "Bearer");
@@ -59,7 +74,14 @@ fn no_function_may_take_the_paths() {
         let text = format!("name = \"f\"\nroutes = [{route}]\n");
         routes::reserved(&Manifest::from_toml(&text).unwrap()).is_some()
     };
-    for path in ["/status", "/stats", "/registry", "/registry/", "/registry/f", "/registry/f/"] {
+    for path in [
+        "/status",
+        "/stats",
+        "/registry",
+        "/registry/",
+        "/registry/f",
+        "/registry/f/",
+    ] {
         assert!(reserved(&format!("{{path = \"{path}\"}}")), "{path}");
         let hosted = format!("{{host = \"example.com\", path = \"{path}\"}}");
         assert!(!reserved(&hosted), "{path}");

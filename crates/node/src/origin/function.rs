@@ -16,7 +16,7 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use sha2::{Digest as _, Sha256};
 
 use super::{full, problem};
@@ -102,7 +102,9 @@ impl FunctionOrigin {
                 let cors = url.cors.as_ref().zip(origin);
                 if let Some((cors, origin)) = &cors
                     && request.method() == Method::OPTIONS
-                    && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+                    && request
+                        .headers()
+                        .contains_key(ACCESS_CONTROL_REQUEST_METHOD)
                 {
                     return preflight(cors, origin);
                 }
@@ -110,6 +112,8 @@ impl FunctionOrigin {
                 if let Some((cors, origin)) = &cors {
                     allow_origin(answer.headers_mut(), cors, origin);
                 }
+                let id = HeaderValue::from_str(&id.to_string()).expect("an id is ASCII");
+                answer.headers_mut().insert(X_AMZN_REQUEST_ID, id);
                 answer
             }
         }
@@ -156,7 +160,11 @@ impl FunctionOrigin {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let Ok(body) = Limited::new(body, limit).collect().await else {
             let text = "the request's body is too large or broke off";
-            return Err(problem(StatusCode::PAYLOAD_TOO_LARGE, "request-too-large", text));
+            return Err(problem(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "request-too-large",
+                text,
+            ));
         };
         let body = body.to_bytes();
         let Some(by) = self.signer(&head, &body) else {
@@ -176,8 +184,10 @@ impl FunctionOrigin {
         let hash = Sha256::digest(body).into();
         let signed = signature.check(Some(&hash), &services.keys, &scope).ok()?;
         // A body that nobody signed may be anyone's.
-        let is_whole =
-            matches!(signed.content_sha256, ContentHash::Hex(_) | ContentHash::Absent(_));
+        let is_whole = matches!(
+            signed.content_sha256,
+            ContentHash::Hex(_) | ContentHash::Absent(_)
+        );
         is_whole.then(|| SignedBy {
             access_key_id: signed.access_key_id,
             account: ACCOUNT.to_owned(),
@@ -241,7 +251,7 @@ fn forbidden() -> Response<Body> {
     answer
 }
 
-/// The text is OpenLambda's.
+/// The text is that of `OpenLambda`.
 fn wrong_method(sent: &Method, allowed: &[String]) -> Response<Body> {
     let text = format!(
         "HTTP method not allowed. Sent: {sent}, Allowed: [{}]",
@@ -259,6 +269,7 @@ async fn whole(answer: Response<Body>) -> Response<Body> {
     let (head, body) = answer.into_parts();
     match Limited::new(body, RESPONSE_MAX).collect().await {
         Ok(body) => Response::from_parts(head, full(body.to_bytes())),
+        Err(error) if error.is::<LengthLimitError>() => failed(Outcome::ResponseTooLarge.code()),
         Err(_) => failed(Outcome::NoResponse.code()),
     }
 }
@@ -267,7 +278,11 @@ async fn whole(answer: Response<Body>) -> Response<Body> {
 fn allow_origin(headers: &mut HeaderMap, cors: &Cors, origin: &HeaderValue) {
     let origins = cors.allow_origins.as_deref().unwrap_or_default();
     let is_any = origins.iter().any(|one| one == "*");
-    if !is_any && !origins.iter().any(|one| one.as_bytes() == origin.as_bytes()) {
+    if !is_any
+        && !origins
+            .iter()
+            .any(|one| one.as_bytes() == origin.as_bytes())
+    {
         return;
     }
     let sends_credentials = cors.allow_credentials == Some(true);
@@ -282,7 +297,11 @@ fn allow_origin(headers: &mut HeaderMap, cors: &Cors, origin: &HeaderValue) {
         let yes = HeaderValue::from_static("true");
         headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, yes);
     }
-    insert_list(headers, ACCESS_CONTROL_EXPOSE_HEADERS, cors.expose_headers.as_deref());
+    insert_list(
+        headers,
+        ACCESS_CONTROL_EXPOSE_HEADERS,
+        cors.expose_headers.as_deref(),
+    );
 }
 
 fn insert_list(headers: &mut HeaderMap, name: HeaderName, list: Option<&[String]>) {
@@ -298,8 +317,16 @@ fn preflight(cors: &Cors, origin: &HeaderValue) -> Response<Body> {
     let mut answer = Response::new(full(Bytes::new()));
     let headers = answer.headers_mut();
     allow_origin(headers, cors, origin);
-    insert_list(headers, ACCESS_CONTROL_ALLOW_METHODS, cors.allow_methods.as_deref());
-    insert_list(headers, ACCESS_CONTROL_ALLOW_HEADERS, cors.allow_headers.as_deref());
+    insert_list(
+        headers,
+        ACCESS_CONTROL_ALLOW_METHODS,
+        cors.allow_methods.as_deref(),
+    );
+    insert_list(
+        headers,
+        ACCESS_CONTROL_ALLOW_HEADERS,
+        cors.allow_headers.as_deref(),
+    );
     if let Some(seconds) = cors.max_age {
         headers.insert(ACCESS_CONTROL_MAX_AGE, seconds.into());
     }
@@ -334,7 +361,9 @@ fn failed(code: &'static str) -> Response<Body> {
     let mut response = problem(StatusCode::BAD_GATEWAY, code, "");
     *response.body_mut() = full(Bytes::from_static(b"Internal Server Error"));
     let unhandled = HeaderValue::from_static("Unhandled");
-    response.headers_mut().insert(X_AMZ_FUNCTION_ERROR, unhandled);
+    response
+        .headers_mut()
+        .insert(X_AMZ_FUNCTION_ERROR, unhandled);
     response
 }
 
@@ -353,6 +382,8 @@ fn function_error(
     response
 }
 
+/// The call's id, as AWS Lambda tells it.
+const X_AMZN_REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 /// As AWS Lambda marks answers that are a function's failure.
 const X_AMZ_FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
 /// What the edge, and only it, is told of an answer (RFC 9213).

@@ -162,15 +162,22 @@ fn attachments_settings_and_documents_come_back() {
     let function = registry.functions().unwrap().remove(0);
     assert_eq!((function.current, function.attachments), (new, attachments));
     assert!(registry.has_artifact(Digest([9; 32])).unwrap());
-    registry.attach(&"a".parse().unwrap(), &Attachments::default()).unwrap();
+    registry
+        .attach(&"a".parse().unwrap(), &Attachments::default())
+        .unwrap();
     let function = registry.functions().unwrap().remove(0);
     assert_eq!(function.attachments, Attachments::default());
 
     let layer = DocumentKind::Layer;
     let artifact = Some(Digest([8; 32]));
     registry.put_document(layer, "l", artifact, "{}").unwrap();
-    registry.put_document(DocumentKind::Mapping, "m", None, "[]").unwrap();
-    assert_eq!(registry.documents(layer).unwrap(), [("l".to_owned(), "{}".to_owned())]);
+    registry
+        .put_document(DocumentKind::Mapping, "m", None, "[]")
+        .unwrap();
+    assert_eq!(
+        registry.documents(layer).unwrap(),
+        [("l".to_owned(), "{}".to_owned())]
+    );
     let expected = [[1; 32], [8; 32], [9; 32]].map(Digest);
     assert_eq!(registry.artifacts(None).unwrap(), BTreeSet::from(expected));
     assert!(registry.delete_document(layer, "l").unwrap());
@@ -194,7 +201,13 @@ fn what_an_older_node_wrote_is_read() {
     drop(connection);
     let registry = Registry::open(&path).unwrap();
     let function = registry.functions().unwrap().remove(0);
-    assert_eq!((function.number, function.ledger.sums.counters.calls), (4, 3));
-    assert_eq!((function.current.kind, function.current.settings), (None, None));
+    assert_eq!(
+        (function.number, function.ledger.sums.counters.calls),
+        (4, 3)
+    );
+    assert_eq!(
+        (function.current.kind, function.current.settings),
+        (None, None)
+    );
     assert_eq!(deploy(&registry, &revision("a", 2)), 5);
 }

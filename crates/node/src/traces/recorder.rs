@@ -90,12 +90,22 @@ impl Recorder {
         let began = began.unwrap_or_else(Instant::now);
         let started_ms = now_ms().saturating_sub(micros(began) / 1000);
         let (trace_bits, span_bits) = random();
-        let mut context = context
-            .unwrap_or_else(|| TraceContext::new(TraceId::new(started_ms, trace_bits)));
+        let mut context =
+            context.unwrap_or_else(|| TraceContext::new(TraceId::new(started_ms, trace_bits)));
         context.sampled = true;
-        let (name, memory_mb) = (function.name().clone(), function.manifest().limits.memory_mb);
+        let (name, memory_mb) = (
+            function.name().clone(),
+            function.manifest().limits.memory_mb,
+        );
         let version = (name, function.number());
-        let trace = Trace::new(id, context.trace_id, version, trigger, memory_mb, started_ms);
+        let trace = Trace::new(
+            id,
+            context.trace_id,
+            version,
+            trigger,
+            memory_mb,
+            started_ms,
+        );
         Some(Arc::new(Self {
             context,
             ids: Ids(span_bits),
@@ -192,7 +202,8 @@ impl Recorder {
         }
         for (_, mut span) in std::mem::take(&mut kept.open) {
             span.duration_us = now_us.saturating_sub(span.start_us);
-            span.attributes.insert("still_open".to_owned(), "true".to_owned());
+            span.attributes
+                .insert("still_open".to_owned(), "true".to_owned());
             kept.trace.add(span);
         }
         let times = Times {
@@ -200,7 +211,12 @@ impl Recorder {
             called: kept.called,
             ended_us: now_us,
         };
-        Some(whole(&kept.trace, (self.ids, self.context.parent), &times, report))
+        Some(whole(
+            &kept.trace,
+            (self.ids, self.context.parent),
+            &times,
+            report,
+        ))
     }
 }
 
@@ -215,7 +231,10 @@ fn tell_w3c(context: &TraceContext, headers: &mut HeaderMap) {
 
 fn insert(headers: &mut HeaderMap, name: HeaderName, text: &str) {
     let value = HeaderValue::from_str(text);
-    headers.insert(name, value.expect("contexts hold nothing but printable ASCII"));
+    headers.insert(
+        name,
+        value.expect("contexts hold nothing but printable ASCII"),
+    );
 }
 
 /// When what happened, in microseconds since the trace began.
@@ -233,7 +252,10 @@ fn whole(
     report: &Report,
 ) -> Trace {
     let phases = phases(ids, times, report);
-    let ended_us = phases.iter().map(Span::end_us).fold(times.ended_us, u64::max);
+    let ended_us = phases
+        .iter()
+        .map(Span::end_us)
+        .fold(times.ended_us, u64::max);
     let kind = SpanKind::Request;
     let mut request = Span::new(ids.id(Ids::REQUEST), caller, kind, (0, ended_us));
     request.status = Some(match report.outcome {
@@ -282,15 +304,27 @@ fn within(phases: &[Span], mut part: Span, ids: Ids) -> Span {
 /// for takes as long as the report says.
 fn phases(ids: Ids, times: &Times, report: &Report) -> Vec<Span> {
     let called_us = times.called.map(|called| called.at_us);
-    let load_us = times.called.map_or(report.load_us, |called| called.load_us.min(report.load_us));
+    let load_us = times
+        .called
+        .map_or(report.load_us, |called| called.load_us.min(report.load_us));
     // What a process loads in an instance of its own, where others load it once for all.
     let init_us = report.load_us - load_us;
     let is_run = times.called.is_some() || report.run_us > 0;
     let steps = [
-        (Ids::ROUTE, SpanKind::Route, times.arrived_us, times.arrived_us > 0),
+        (
+            Ids::ROUTE,
+            SpanKind::Route,
+            times.arrived_us,
+            times.arrived_us > 0,
+        ),
         (Ids::QUEUE, SpanKind::Queue, report.queue_us, true),
         (Ids::LOAD, SpanKind::Load, load_us, load_us > 0),
-        (Ids::START, SpanKind::Start, report.start_us, report.start_us > 0),
+        (
+            Ids::START,
+            SpanKind::Start,
+            report.start_us,
+            report.start_us > 0,
+        ),
         (Ids::INIT, SpanKind::Load, init_us, init_us > 0),
         (Ids::RUN, SpanKind::Run, report.run_us, is_run),
     ];
@@ -339,10 +373,19 @@ pub(crate) fn untraced(record: &UsageRecord) -> Trace {
     let total_us = report.queue_us + report.load_us + report.start_us + report.run_us;
     let started_ms = record.ended_ms.saturating_sub(total_us / 1000);
     let digits = record.request_id.to_string().replace('-', "");
-    let trace_id = digits.parse().unwrap_or_else(|_| TraceId::new(started_ms, 0));
+    let trace_id = digits
+        .parse()
+        .unwrap_or_else(|_| TraceId::new(started_ms, 0));
     let version = (record.function.clone(), record.version);
     let (id, memory_mb) = (record.request_id, record.memory_mb);
-    let guests = Trace::new(id, trace_id, version, Trigger::Invoke, memory_mb, started_ms);
+    let guests = Trace::new(
+        id,
+        trace_id,
+        version,
+        Trigger::Invoke,
+        memory_mb,
+        started_ms,
+    );
     let times = Times {
         arrived_us: 0,
         called: None,

@@ -23,7 +23,14 @@ fn id(number: usize) -> RequestId {
 fn trace(function: &str, number: usize) -> Trace {
     let trace_id = TraceId::new(number as u64, 1);
     let version = (function.parse().unwrap(), 1);
-    Trace::new(id(number), trace_id, version, Trigger::Http, 128, number as u64)
+    Trace::new(
+        id(number),
+        trace_id,
+        version,
+        Trigger::Http,
+        128,
+        number as u64,
+    )
 }
 
 #[test]
@@ -37,7 +44,10 @@ fn the_latest_are_kept() {
     assert_eq!(traces.get(id(5)).unwrap().id, id(5));
     let found = |function, limit| {
         let found = traces.find(function, limit);
-        found.iter().map(|trace| trace.started_ms).collect::<Vec<_>>()
+        found
+            .iter()
+            .map(|trace| trace.started_ms)
+            .collect::<Vec<_>>()
     };
     let last = last as u64;
     assert_eq!(found(None, 2), [last, last - 1]);
@@ -81,7 +91,7 @@ fn their_bytes_are_bounded() {
 #[test]
 fn requests_tell_of_their_trace() {
     let told = |fields: &[(HeaderName, &'static str)]| {
-        let field = |(name, text): &(HeaderName, _)| (name.clone(), HeaderValue::from_static(text));
+        let field = |(name, text): &(HeaderName, &'static str)| (name.clone(), HeaderValue::from_static(text));
         let headers: HeaderMap = fields.iter().map(field).collect();
         context_of(&headers).map(|context| (context.trace_id.to_string(), context.sampled))
     };
@@ -110,7 +120,9 @@ fn a_record_is_a_trace_without_what_the_guest_asked_for() {
     });
     let trace = untraced(&record);
     let spans = trace.spans().iter();
-    let spans: Vec<_> = spans.map(|span| (span.kind.code(), span.start_us, span.end_us())).collect();
+    let spans: Vec<_> = spans
+        .map(|span| (span.kind.code(), span.start_us, span.end_us()))
+        .collect();
     let expected = [
         ("request", 0, 4_620),
         ("queue", 0, 70),
@@ -122,10 +134,17 @@ fn a_record_is_a_trace_without_what_the_guest_asked_for() {
     let [request, .., run] = trace.spans() else {
         panic!("five spans");
     };
-    assert_eq!((request.status, request.error.as_deref()), (Some(404), None));
+    assert_eq!(
+        (request.status, request.error.as_deref()),
+        (Some(404), None)
+    );
     assert_eq!((run.cpu_us, run.peak_memory), (Some(8), Some(9)));
     assert_eq!((request.bytes_in, request.bytes_out), (5, 6));
-    assert!(trace.spans()[1..].iter().all(|span| span.parent == Some(request.id)));
+    assert!(
+        trace.spans()[1..]
+            .iter()
+            .all(|span| span.parent == Some(request.id))
+    );
     assert_eq!((trace.id, trace.started_ms), (id(9), 1_000_000 - 4));
     let price = Price::default();
     let own: Cost = trace.costs(&price).iter().map(|cost| cost.own).sum();
@@ -135,10 +154,17 @@ fn a_record_is_a_trace_without_what_the_guest_asked_for() {
 #[test]
 fn the_trace_of_a_failure_says_so() {
     let refused = untraced(&record(|report| report.outcome = Outcome::Throttled));
-    let codes: Vec<_> = refused.spans().iter().map(|span| span.kind.code()).collect();
+    let codes: Vec<_> = refused
+        .spans()
+        .iter()
+        .map(|span| span.kind.code())
+        .collect();
     assert_eq!(codes, ["request", "queue"]);
     let request = &refused.spans()[0];
-    assert_eq!((request.status, request.error.as_deref()), (Some(429), Some("throttled")));
+    assert_eq!(
+        (request.status, request.error.as_deref()),
+        (Some(429), Some("throttled"))
+    );
     let own = untraced(&record(|report| report.status = Some(503)));
     assert_eq!(own.spans()[0].error.as_deref(), Some("503"));
 }
@@ -162,12 +188,21 @@ async fn traces_are_posted_together() {
         while !request.ends_with(b"}]}") {
             assert!(stream.read_buf(&mut request).await.unwrap() > 0);
         }
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+            .await
+            .unwrap();
         String::from_utf8(request).unwrap()
     };
     let ((), request) = tokio::join!(traces.flush(), taken);
-    assert!(request.starts_with("POST /v1/traces HTTP/1.1\r\n"), "{request}");
-    assert!(request.contains("content-type: application/json\r\n"), "{request}");
+    assert!(
+        request.starts_with("POST /v1/traces HTTP/1.1\r\n"),
+        "{request}"
+    );
+    assert!(
+        request.contains("content-type: application/json\r\n"),
+        "{request}"
+    );
     let (_, body) = request.split_once("\r\n\r\n").unwrap();
     let body: serde_json::Value = serde_json::from_str(body).unwrap();
     assert_eq!(body["resourceSpans"].as_array().unwrap().len(), 3);
@@ -186,11 +221,17 @@ async fn nobody_waits_for_a_collector() {
     (0..EXPORT_QUEUE_MAX + 200).for_each(|number| traces.push(trace("f", number)));
     assert!(begin.elapsed() < Duration::from_secs(1));
     assert_eq!(dropped.load(Ordering::Relaxed), 200);
-    assert_eq!(traces.find(None, usize::MAX).len(), TRACES_MAX, "the node's own are all there");
+    assert_eq!(
+        traces.find(None, usize::MAX).len(),
+        TRACES_MAX,
+        "the node's own are all there"
+    );
 
     // Nothing listens on port 9 of a machine that runs tests, and nobody hangs for that.
     let closed = Exporter::start(outbound, "http://127.0.0.1:9/".parse().unwrap());
     let traces = Traces::new(Some(closed));
     traces.push(trace("f", 1));
-    timeout(Duration::from_secs(4), traces.flush()).await.unwrap();
+    timeout(Duration::from_secs(4), traces.flush())
+        .await
+        .unwrap();
 }

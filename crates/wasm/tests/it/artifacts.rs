@@ -11,7 +11,7 @@ fn manifest() -> Manifest {
 #[test]
 fn a_manifest_must_suit_a_component() {
     let path = std::path::Path::new("not/read");
-    let described = runtime().describe(path, &manifest(), &Identity::default()).unwrap();
+    let described = runtime().describe(path, &manifest()).unwrap();
     assert_eq!(described.runtime, RuntimeKind::Wasm);
     let mut other = manifest();
     other.runtime = Some(RuntimeKind::Python3);

@@ -146,6 +146,13 @@ impl Server {
         machine::tree_memory(self.child.id())
     }
 
+    /// Ends it as a failure of the machine would.
+    pub(super) fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// The end of what it printed.
     fn complaints(&self) -> String {
         const LINES: usize = 20;

@@ -21,6 +21,8 @@ pub(super) struct Node {
     pub(super) contestant: Contestant,
     program: PathBuf,
     data: PathBuf,
+    /// Where AWS's protocols are spoken.
+    pub(super) api: SocketAddr,
     admin: SocketAddr,
 }
 
@@ -42,11 +44,11 @@ impl Node {
     ) -> Result<Self> {
         let program = program(setup)?;
         let data = TempDir::new()?;
-        let admin = free_address()?;
+        let (api, admin) = (free_address()?, free_address()?);
         let contestant = Contestant::new(name, &program, target)?;
         let listeners = [
             ("--edge", contestant.address),
-            ("--api", free_address()?),
+            ("--api", api),
             ("--admin", admin),
         ];
         let mut arguments = vec!["up".to_owned(), "--data".to_owned(), argument(data.path())];
@@ -61,6 +63,7 @@ impl Node {
             contestant,
             program,
             data: path,
+            api,
             admin,
         };
         let running = node.start()?;
@@ -83,8 +86,18 @@ impl Node {
 
     /// `fractus ARGUMENTS --data DIR`, while it runs.
     pub(super) fn command(&self, arguments: &[&str]) -> Result<()> {
+        self.tell(arguments).map(drop)
+    }
+
+    /// What `fractus ARGUMENTS --data DIR` prints.
+    pub(super) fn tell(&self, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.program);
-        output(command.args(arguments).arg("--data").arg(&self.data)).map(drop)
+        output(command.args(arguments).arg("--data").arg(&self.data))
+    }
+
+    /// The file with its keys and its region.
+    pub(super) fn credentials(&self) -> PathBuf {
+        self.data.join("credentials.json")
     }
 
     pub(super) fn deploy(&self, path: &Path, name: &str) -> Result<()> {
@@ -111,7 +124,7 @@ impl Node {
         struct Usage {
             records: Vec<Call>,
         }
-        let credentials = fs::read(self.data.join("credentials.json"))?;
+        let credentials = fs::read(self.credentials())?;
         let Credentials { admin_token } = serde_json::from_slice(&credentials)?;
         let target = format!("/v1/usage?function={function}&limit={limit}");
         let answer = http::get(self.admin, &target, Some(&admin_token))?;

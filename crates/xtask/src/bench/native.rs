@@ -6,26 +6,27 @@ mod cold;
 mod load;
 mod many;
 mod peer;
-mod python;
+pub(super) mod python;
 mod rust;
 mod serve;
 mod warm;
 mod wire;
 
+pub(super) use self::load::Client;
+pub(super) use self::peer::program;
 pub(crate) use self::peer::{Peer, run as play};
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::ValueEnum;
 
 use self::python::Python;
-use super::Setup;
 use super::report::Report;
+use super::{Part, Setup};
 
 /// What a node that was just started may take to come to rest.
-const SETTLE: Duration = Duration::from_secs(2);
+pub(super) const SETTLE: Duration = Duration::from_secs(2);
 
 /// What all parts need.
 struct Bench<'a> {
@@ -35,34 +36,21 @@ struct Bench<'a> {
     python: Python,
 }
 
-/// A part that can be measured alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Part {
-    /// Functions that have never run, against sandboxes of others
-    Cold,
-    /// Functions that run already, against other servers
-    Warm,
-    /// A thousand instances, and how fast they are made
-    Many,
-}
-
 pub(super) fn run(setup: &Setup<'_>) -> Result<Report> {
     let mut report = Report::default();
     let bench = Bench {
         setup,
-        program: peer::program(setup)?,
+        program: program(setup)?,
         python: Python::find(setup, &mut report)?,
     };
     report.note(format!("Python {}", bench.python.version));
-    let asked = &setup.options.part;
-    let is_asked = |part| asked.is_empty() || asked.contains(&part);
-    if is_asked(Part::Cold) {
+    if setup.is_asked(Part::Cold) {
         cold::run(&bench, &mut report)?;
     }
-    if is_asked(Part::Warm) {
+    if setup.is_asked(Part::Warm) {
         warm::run(&bench, &mut report)?;
     }
-    if is_asked(Part::Many) {
+    if setup.is_asked(Part::Many) {
         many::run(&bench, &mut report);
     }
     Ok(report)

@@ -119,9 +119,9 @@ async fn record(admin: &Admin, query: &str) -> Result<Option<UsageRecord>, Failu
     let path = format!("/v1/usage?{query}");
     let give_up = Instant::now() + RECORD_MAX;
     loop {
-        let Usage { records } = admin.get(&path).await?;
+        let Usage { records, .. } = admin.get(&path).await?;
         if !records.is_empty() || Instant::now() > give_up {
-            return Ok(records.into_iter().next());
+            return Ok(records.into_iter().next().map(|call| call.record));
         }
         sleep(Duration::from_millis(10)).await;
     }

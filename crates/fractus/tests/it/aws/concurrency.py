@@ -64,8 +64,6 @@ def test_reserved_refusals(case):
         FunctionName=name,
         ReservedConcurrentExecutions=limit + 1,
     )
-    # AWS keeps 100 for functions that reserve nothing.
-    refused(PARAMETER, put, FunctionName=name, ReservedConcurrentExecutions=limit - 99)
     assert "ReservedConcurrentExecutions" not in case.lambda_.get_function_concurrency(
         FunctionName=name
     )

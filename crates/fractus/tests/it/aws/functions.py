@@ -620,19 +620,27 @@ def test_settings_that_tools_read_back(case):
     assert not signing.get("CodeSigningConfigArn"), signing
     runtime = case.lambda_.get_runtime_management_config(FunctionName=name)
     holds(runtime, {"UpdateRuntimeOn": "Auto", "FunctionArn": case.cloud.arn(name)})
+    # AWS says Terminate; a node does not look for loops, and does not say that it ends them.
     recursion = case.lambda_.get_function_recursion_config(FunctionName=name)
-    equal(recursion["RecursiveLoop"], "Terminate", "recursion")
+    equal(recursion["RecursiveLoop"], "Allow", "recursion")
     concurrency = case.lambda_.get_function_concurrency(FunctionName=name)
     assert "ReservedConcurrentExecutions" not in concurrency, concurrency
 
 
-def test_recursion_can_be_allowed(case):
-    """`PutFunctionRecursionConfig` is kept."""
+def test_recursion_is_allowed(case):
+    """Functions may call themselves; that they are to be stopped from it is refused."""
     name = case.function()
     told = case.lambda_.put_function_recursion_config(FunctionName=name, RecursiveLoop="Allow")
     equal(told["RecursiveLoop"], "Allow", "told")
     kept = case.lambda_.get_function_recursion_config(FunctionName=name)
     equal(kept["RecursiveLoop"], "Allow", "kept")
+    refused(
+        PARAMETER,
+        case.lambda_.put_function_recursion_config,
+        message="RecursiveLoop",
+        FunctionName=name,
+        RecursiveLoop="Terminate",
+    )
     refused(
         VALIDATION,
         case.unchecked.put_function_recursion_config,

@@ -48,6 +48,7 @@ STATUS = {
     CONFLICT: 409,
     PRECONDITION: 412,
     THROTTLED: 429,
+    "UnknownOperationException": 404,
 }
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

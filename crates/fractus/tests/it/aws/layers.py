@@ -158,7 +158,7 @@ def test_functions_see_their_layers(case):
 def test_files_of_a_layer(case):
     """A layer lies in `/opt`, with its rights, and cannot be written to."""
     code = """
-import os, subprocess
+import os, stat, subprocess, sys
 
 def handler(event, context):
     try:
@@ -166,12 +166,17 @@ def handler(event, context):
         rights = "written"
     except OSError:
         rights = "read-only"
-    ran = subprocess.run(["/opt/bin/tool.sh"], capture_output=True, text=True).stdout
-    return [open("/opt/data.txt").read(), ran, rights, "/opt/bin" in os.environ["PATH"].split(":")]
+    tool = "/opt/bin/tool.sh"
+    # There is no shell.
+    ran = subprocess.run([sys.executable, tool], capture_output=True, text=True).stdout
+    mode = stat.S_IMODE(os.stat(tool).st_mode) & 0o111
+    is_found = "/opt/bin" in os.environ["PATH"].split(":")
+    return [open("/opt/data.txt").read(), mode, ran, rights, is_found]
 """
-    files = {"data.txt": "data", "bin/tool.sh": "#!/bin/sh\necho ran\n"}
+    files = {"data.txt": "data", "bin/tool.sh": "print('ran')\n"}
     layer = published(case, files)["LayerVersionArn"]
-    equal(case.call(case.function(code, Layers=[layer])), ["data", "ran\n", "read-only", True])
+    want = ["data", 0o111, "ran\n", "read-only", True]
+    equal(case.call(case.function(code, Layers=[layer])), want, "files")
 
 
 def test_modules_of_node(case):
@@ -258,7 +263,8 @@ def test_refusals(case):
     refused(PARAMETER, publish, LayerName=layer, Content={"ZipFile": b"no zip"})
     refused((PARAMETER, VALIDATION), publish, LayerName=layer, Content={})
     good = {"ZipFile": package(module(1))}
-    refused(VALIDATION, publish, LayerName="no/name", Content=good)
+    # A slash is none of the path's, however it is written: there is no such path.
+    refused((VALIDATION, "UnknownOperationException"), publish, LayerName="no/name", Content=good)
     for bad in (
         {"CompatibleRuntimes": ["python0.1"]},
         {"CompatibleArchitectures": ["pdp11"]},

@@ -187,7 +187,6 @@ def test_texts_of_layers(case):
     publish = case.unchecked.publish_layer_version
     for bad in (
         {"LayerName": layer + "x"},
-        {"LayerName": ""},
         {"Description": "x" * 257},
         {"LicenseInfo": "x" * 513},
         {"CompatibleRuntimes": [PYTHON] * 16},

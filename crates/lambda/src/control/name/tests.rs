@@ -109,7 +109,11 @@ fn other_texts_are_no_functions() {
         let long = FunctionRef::parse(&text).unwrap();
         let error = long.check_new(&text).unwrap_err();
         assert_eq!(error.kind, "InvalidParameterValueException");
-        assert!(error.message.ends_with("less than or equal to 64"), "{}", error.message);
+        assert!(
+            error.message.ends_with("less than or equal to 64"),
+            "{}",
+            error.message
+        );
     }
     let longest = FunctionRef::parse(&"a".repeat(64)).unwrap();
     assert_eq!(longest.check_new(&longest.name), Ok(()));
@@ -123,20 +127,41 @@ fn other_texts_are_no_functions() {
 fn functions_of_other_regions_are_told_from_those_of_none() {
     let check = |region: &str| {
         let text = format!("arn:aws:lambda:{region}:123456789012:function:a");
-        FunctionRef::parse(&text).unwrap().check_region(&text, "local")
+        FunctionRef::parse(&text)
+            .unwrap()
+            .check_region(&text, "local")
     };
     assert_eq!(check("local"), Ok(()));
-    assert_eq!(FunctionRef::parse("a").unwrap().check_region("a", "local"), Ok(()));
-    for region in ["eu-north-1", "us-gov-west-1", "us-iso-east-1", "us-isob-east-1", "eusc-de-east-1"] {
+    assert_eq!(
+        FunctionRef::parse("a").unwrap().check_region("a", "local"),
+        Ok(())
+    );
+    for region in [
+        "eu-north-1",
+        "us-gov-west-1",
+        "us-iso-east-1",
+        "us-isob-east-1",
+        "eusc-de-east-1",
+    ] {
         let error = check(region).unwrap_err();
         assert_eq!(error.kind, "ResourceNotFoundException", "{region}");
-        let text = format!(
-            "Functions from '{region}' are not reachable in this region ('local')"
-        );
+        let text = format!("Functions from '{region}' are not reachable in this region ('local')");
         assert_eq!(error.message, text);
     }
-    for region in ["invalid-region", "eu-north-", "eu-north-11", "e-north-1", "eu--1", "x", "eu-isobb-east-1"] {
-        assert_eq!(check(region).unwrap_err().kind, "ValidationException", "{region}");
+    for region in [
+        "invalid-region",
+        "eu-north-",
+        "eu-north-11",
+        "e-north-1",
+        "eu--1",
+        "x",
+        "eu-isobb-east-1",
+    ] {
+        assert_eq!(
+            check(region).unwrap_err().kind,
+            "ValidationException",
+            "{region}"
+        );
     }
 }
 

@@ -38,8 +38,7 @@ impl Add {
             return Err(ServiceError::constraint("action", &action, pattern));
         }
         let principal = self.principal.ok_or_else(|| null("principal"))?;
-        let is_account =
-            principal.len() == 12 && principal.bytes().all(|b| b.is_ascii_digit());
+        let is_account = principal.len() == 12 && principal.bytes().all(|b| b.is_ascii_digit());
         if principal != "*" && !is_account && !principal.starts_with("arn:") {
             let pattern = Constraint::Pattern("\\d{12}|\\*|arn:(aws[a-zA-Z-]*):iam::\\d{12}:root");
             return Err(ServiceError::constraint("principal", &principal, pattern));
@@ -63,9 +62,8 @@ async fn store(api: &Api, layer: &Layer) -> Result<(), ServiceError> {
     let key = version_key(&layer.name, layer.version);
     let artifact = layer.code.digest.parse().ok();
     let registry = api.control.registry();
-    let written = registry.run(move |registry| {
-        registry.put_document(DocumentKind::Layer, &key, artifact, &text)
-    });
+    let written = registry
+        .run(move |registry| registry.put_document(DocumentKind::Layer, &key, artifact, &text));
     written.await.map_err(|error| internal(&error))
 }
 
@@ -76,7 +74,12 @@ pub(in crate::api) async fn add(api: &Arc<Api>, call: &Call<'_>) -> Answer {
     let arn = layer.arn(api);
     let revision = call.query.get("RevisionId").map(String::as_str);
     check_revision(revision, &revision_id(&layer.policy, &arn))?;
-    if layer.policy.statements.iter().any(|one| one.id == permission.id) {
+    if layer
+        .policy
+        .statements
+        .iter()
+        .any(|one| one.id == permission.id)
+    {
         return Err(ServiceError::conflict(format!(
             "The statement id ({}) provided already exists. Please provide a new statement id, or \
              remove the existing statement.",
@@ -115,9 +118,12 @@ pub(in crate::api) async fn remove(api: &Arc<Api>, call: &Call<'_>) -> Answer {
     let mut layer = find(api, &reference(call)?).await?;
     let id = call.route.parameter("StatementId");
     let statements = &layer.policy.statements;
-    let at = statements.iter().position(|one| one.id == id).ok_or_else(|| {
-        ServiceError::not_found(format!("Statement {id} is not found in resource policy."))
-    })?;
+    let at = statements
+        .iter()
+        .position(|one| one.id == id)
+        .ok_or_else(|| {
+            ServiceError::not_found(format!("Statement {id} is not found in resource policy."))
+        })?;
     let revision = call.query.get("RevisionId").map(String::as_str);
     check_revision(revision, &revision_id(&layer.policy, &layer.arn(api)))?;
     layer.policy.statements.remove(at);

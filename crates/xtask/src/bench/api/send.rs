@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -70,11 +70,11 @@ impl Pace {
 /// An answered request: when it was sent, in microseconds since the UNIX epoch, and how many
 /// microseconds later its answer was there.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(super) struct Answered(pub(super) f64, pub(super) f64);
+pub(crate) struct Answered(pub(super) f64, pub(super) f64);
 
 /// All of them, in the order in which they were sent.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Sent(pub(super) Vec<Answered>);
+pub(crate) struct Sent(pub(super) Vec<Answered>);
 
 impl Sending {
     /// Has another process send these requests in turn.

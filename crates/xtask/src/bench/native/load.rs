@@ -69,7 +69,7 @@ pub(super) struct Found {
 
 /// A client with a connection that it keeps while the server lets it.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(in crate::bench) struct Client {
     address: SocketAddr,
     request: Vec<u8>,
     wire: Option<Wire>,
@@ -77,7 +77,7 @@ pub(super) struct Client {
 
 impl Client {
     /// A client that is connected.
-    pub(super) fn connect(address: SocketAddr, request: Vec<u8>) -> Result<Self> {
+    pub(in crate::bench) fn connect(address: SocketAddr, request: Vec<u8>) -> Result<Self> {
         let mut client = Self {
             address,
             request,
@@ -88,7 +88,7 @@ impl Client {
     }
 
     /// Asks for something else from now on.
-    pub(super) fn aim(&mut self, request: Vec<u8>) {
+    pub(in crate::bench) fn aim(&mut self, request: Vec<u8>) {
         self.request = request;
     }
 
@@ -97,7 +97,7 @@ impl Client {
     }
 
     /// Asks once and reads the whole answer.
-    pub(super) fn ask(&mut self) -> Result<Message> {
+    pub(in crate::bench) fn ask(&mut self) -> Result<Message> {
         let mut wire = match self.wire.take() {
             Some(wire) => wire,
             None => self.open()?,

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Subcommand;
 
 use super::super::Setup;
+use super::super::api::{self, Sending};
 use super::load::{self, Load};
 use super::serve::{self, Runtime};
 use super::wire::Wire;
@@ -56,6 +57,13 @@ pub(crate) enum Peer {
     },
     /// Ask for something again and again
     Load(Load),
+    /// Send requests that were made ahead
+    Send {
+        #[command(flatten)]
+        sending: Sending,
+        /// A file with the requests: a JSON array of texts
+        requests: PathBuf,
+    },
 }
 
 /// Plays the part.
@@ -75,6 +83,7 @@ pub(crate) fn run(peer: &Peer) -> Result<()> {
         Peer::Once { runtime } => serve::once(runtime),
         Peer::Cold { count, command } => print(&cold(*count, command)?),
         Peer::Load(load) => print(&load::run(load)?),
+        Peer::Send { sending, requests } => print(&api::send(sending, requests)?),
     }
 }
 
@@ -84,7 +93,7 @@ fn print(found: &impl serde::Serialize) -> Result<()> {
 }
 
 /// The release build of this program.
-pub(super) fn program(setup: &Setup<'_>) -> Result<PathBuf> {
+pub(in crate::bench) fn program(setup: &Setup<'_>) -> Result<PathBuf> {
     let arguments = ["build", "--quiet", "--release", "--locked", "-p", "xtask"];
     run_command(&mut cargo(setup.root, &arguments))?;
     let target = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);

@@ -121,7 +121,7 @@ pub(super) fn boto3(setup: &Setup<'_>) -> Result<Package> {
 }
 
 /// Writes a function's directory: its code, and what else is to be in it.
-pub(super) fn write(directory: &Path, files: &[(&str, &str)]) -> Result<()> {
+pub(in crate::bench) fn write(directory: &Path, files: &[(&str, &str)]) -> Result<()> {
     fs::create_dir_all(directory)?;
     for (name, text) in files {
         let path = directory.join(name);

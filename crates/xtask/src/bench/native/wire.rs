@@ -15,15 +15,15 @@ const MESSAGE_MAX: usize = 16 << 20;
 
 /// A request or an answer, taken apart.
 #[derive(Debug)]
-pub(super) struct Message {
+pub(in crate::bench) struct Message {
     /// Up to the empty line, which is left out.
-    pub(super) head: String,
-    pub(super) body: Vec<u8>,
+    pub(in crate::bench) head: String,
+    pub(in crate::bench) body: Vec<u8>,
 }
 
 impl Message {
     /// The value of a header, if it is there.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(in crate::bench) fn header(&self, name: &str) -> Option<&str> {
         let mut fields = self.head.lines().filter_map(|line| line.split_once(':'));
         fields
             .find(|(field, _)| field.eq_ignore_ascii_case(name))
@@ -31,7 +31,7 @@ impl Message {
     }
 
     /// The status of an answer.
-    pub(super) fn status(&self) -> Option<u16> {
+    pub(in crate::bench) fn status(&self) -> Option<u16> {
         self.head.split(' ').nth(1)?.parse().ok()
     }
 
