@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::io::{self, Write as _};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use fractus_lambda::sigv4::{Credentials, Scope, SigningKeys, Signature, body_sha256, sign};
+use fractus_lambda::sigv4::{Credentials, Scope, Signature, SigningKeys, body_sha256, sign};
 use http::request::Parts;
 
 /// Checks that are timed, each by itself.
@@ -25,12 +25,20 @@ fn request() -> Parts {
         ("accept-encoding", "identity"),
         ("content-type", "application/json"),
         ("content-length", "200"),
-        ("user-agent", "aws-cli/2.31.0 md/awscrt#0.27.6 ua/2.1 os/linux lang/python#3.13.7"),
+        (
+            "user-agent",
+            "aws-cli/2.31.0 md/awscrt#0.27.6 ua/2.1 os/linux lang/python#3.13.7",
+        ),
         ("x-amz-invocation-type", "RequestResponse"),
     ];
     let builder = http::Request::post("/2015-03-31/functions/hello/invocations");
-    let builder = fields.iter().fold(builder, |builder, (name, value)| builder.header(*name, *value));
-    let (head, ()) = builder.body(()).expect("the fields are well-formed").into_parts();
+    let builder = fields.iter().fold(builder, |builder, (name, value)| {
+        builder.header(*name, *value)
+    });
+    let (head, ()) = builder
+        .body(())
+        .expect("the fields are well-formed")
+        .into_parts();
     head
 }
 
@@ -41,7 +49,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         secret_access_key: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".to_owned(),
     };
     let mut head = request();
-    sign(&mut head, &body_sha256(BODY), &credentials, REGION, SERVICE, now_s)?;
+    sign(
+        &mut head,
+        &body_sha256(BODY),
+        &credentials,
+        REGION,
+        SERVICE,
+        now_s,
+    )?;
     let keys = SigningKeys::new([credentials]);
     let scope = Scope {
         region: REGION,
@@ -61,6 +76,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     times.sort_by(f64::total_cmp);
     let (p50, p99) = (times[CHECKS / 2], times[CHECKS / 100 * 99]);
-    writeln!(io::stdout().lock(), r#"{{"p50": {p50:.2}, "p99": {p99:.2}}}"#)?;
+    writeln!(
+        io::stdout().lock(),
+        r#"{{"p50": {p50:.2}, "p99": {p99:.2}}}"#
+    )?;
     Ok(())
 }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use crate::support::{Node, text};
 
@@ -15,63 +15,93 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/aws")
 }
 
-/// Python with the clients, installed once into the build's own folder.
-fn python() -> &'static Path {
-    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    PYTHON.get_or_init(|| {
-        let wanted = fs::read_to_string(folder().join("requirements.txt")).unwrap();
-        let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("aws-clients");
-        let (python, has) = (place.join("bin/python"), place.join("has"));
-        if fs::read_to_string(&has).is_ok_and(|has| has == wanted) {
-            return python;
-        }
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&place));
-        let requirements = folder().join("requirements.txt");
-        let mut pip = Command::new(&python);
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-        run(pip.arg("--requirement").arg(requirements));
-        fs::write(has, wanted).unwrap();
-        python
-    })
+/// Programs of Python's index, installed once into the build's own folder; gives where they are.
+/// `list` is a file of requirements in the folder `aws`; `pip` is told more of how.
+pub(crate) fn programs(list: &str, pip: &[&str]) -> PathBuf {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let list = folder().join(list);
+    let wanted = fs::read_to_string(&list).unwrap();
+    let name = list.file_stem().unwrap().to_str().unwrap();
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("python-{name}"));
+    let (programs, has) = (place.join("bin"), place.join("has"));
+    if fs::read_to_string(&has).is_ok_and(|has| has == wanted) {
+        return programs;
+    }
+    run(Command::new("python3")
+        .args(["-m", "venv", "--clear"])
+        .arg(&place));
+    let mut install = Command::new(programs.join("python"));
+    install.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]);
+    run(install.args(pip).arg("--requirement").arg(list));
+    fs::write(has, wanted).unwrap();
+    programs
 }
 
+/// Runs a command that must succeed, and gives what it wrote to standard output.
 #[track_caller]
-fn run(command: &mut Command) {
+pub(crate) fn run(command: &mut Command) -> String {
     let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", text(&output.stderr));
+    let told = text(&output.stdout);
+    assert!(
+        output.status.success(),
+        "{command:?}: {told}{}",
+        text(&output.stderr)
+    );
+    told
+}
+
+/// Variables with which AWS's tools find the node, and nothing of the user's.
+pub(crate) fn environment(command: &mut Command, node: &Node) {
+    let credentials = node.file("credentials.json");
+    for (name, key) in [
+        ("AWS_ACCESS_KEY_ID", "access_key_id"),
+        ("AWS_SECRET_ACCESS_KEY", "secret_access_key"),
+        ("AWS_DEFAULT_REGION", "region"),
+        ("AWS_REGION", "region"),
+    ] {
+        command.env(name, credentials[key].as_str().unwrap());
+    }
+    command.env(
+        "AWS_ENDPOINT_URL",
+        format!("http://{}", node.address("api")),
+    );
+    for name in ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"] {
+        command.env(name, "/dev/null");
+    }
+    command.env("AWS_EC2_METADATA_DISABLED", "true");
 }
 
 /// Runs groups of the checks against a node of their own.
 #[track_caller]
 fn conform(groups: &[&str]) {
     let directory = tempfile::tempdir().unwrap();
-    let (config, data) = (directory.path().join("node.toml"), directory.path().join("data"));
+    let (config, data) = (
+        directory.path().join("node.toml"),
+        directory.path().join("data"),
+    );
     fs::write(&config, CONFIG).unwrap();
     let node = Node::start_with(&data, &["--config", config.to_str().unwrap()]);
-    let credentials = node.file("credentials.json");
-    let mut check = Command::new(python());
-    check.arg(folder().join("conformance.py")).arg("--data").arg(&data);
+    let mut check = Command::new(programs("requirements.txt", &[]).join("python"));
+    check
+        .arg(folder().join("conformance.py"))
+        .arg("--data")
+        .arg(&data);
     for (flag, listener) in [("--endpoint", "api"), ("--edge", "edge")] {
         check.args([flag, &format!("http://{}", node.address(listener))]);
     }
     for group in groups {
         check.args(["--only", group]);
     }
-    for (name, key) in [
-        ("AWS_ACCESS_KEY_ID", "access_key_id"),
-        ("AWS_SECRET_ACCESS_KEY", "secret_access_key"),
-        ("AWS_DEFAULT_REGION", "region"),
-    ] {
-        check.env(name, credentials[key].as_str().unwrap());
-    }
-    let nowhere = directory.path().join("none");
-    check.env("AWS_CONFIG_FILE", &nowhere);
-    check.env("AWS_SHARED_CREDENTIALS_FILE", &nowhere);
-    check.env("AWS_EC2_METADATA_DISABLED", "true");
+    environment(&mut check, &node);
     check.env("PYTHONDONTWRITEBYTECODE", "1");
-    let output = check.output().unwrap();
-    let told = text(&output.stdout) + &text(&output.stderr);
-    assert!(output.status.success(), "{told}");
+    run(&mut check);
 }
 
 #[test]

@@ -83,7 +83,10 @@ impl Aws {
 
     /// The ARN of a function.
     pub(crate) fn arn(&self, function: &str) -> String {
-        format!("arn:aws:lambda:{}:000000000000:function:{function}", self.region)
+        format!(
+            "arn:aws:lambda:{}:000000000000:function:{function}",
+            self.region
+        )
     }
 
     /// The ARN of a queue.
@@ -127,12 +130,23 @@ impl Aws {
             request = request.header(*name, *value);
         }
         let (mut head, ()) = request.body(()).unwrap().into_parts();
-        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let now_s = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs();
         let digest = body_sha256(body);
-        sign(&mut head, &digest, &self.credentials, &self.region, "lambda", now_s).unwrap();
+        sign(
+            &mut head,
+            &digest,
+            &self.credentials,
+            &self.region,
+            "lambda",
+            now_s,
+        )
+        .unwrap();
         let mut bytes = format!("{line} HTTP/1.1\r\nContent-Length: {}\r\n", body.len());
         for (name, value) in &head.headers {
-            bytes += &format!("{name}: {}\r\n", value.to_str().unwrap());
+            bytes.extend([name.as_str(), ": ", value.to_str().unwrap(), "\r\n"]);
         }
         [bytes.as_bytes(), b"\r\n", body].concat()
     }
@@ -178,7 +192,9 @@ impl Aws {
         let path = format!("GET {FUNCTIONS}/{name}/versions");
         let told = self.send(&path, &[], b"").unwrap().json(200);
         let versions = told["Versions"].as_array().unwrap().iter();
-        versions.filter_map(|one| one["Version"].as_str().unwrap().parse().ok()).collect()
+        versions
+            .filter_map(|one| one["Version"].as_str().unwrap().parse().ok())
+            .collect()
     }
 
     /// `PutFunctionEventInvokeConfig`.
@@ -193,7 +209,11 @@ impl Aws {
         let (name, query) = name.split_once('?').unwrap_or((name, ""));
         let line = format!("POST {FUNCTIONS}/{name}/invocations?{query}");
         let kind = [("x-amz-invocation-type", kind)];
-        self.send(line.trim_end_matches('?'), &kind, event.to_string().as_bytes())
+        self.send(
+            line.trim_end_matches('?'),
+            &kind,
+            event.to_string().as_bytes(),
+        )
     }
 
     fn ask(&mut self, line: &str, request: &Value) -> io::Result<Answer> {
@@ -205,7 +225,9 @@ impl Aws {
 /// A deployment package: one file of Python.
 fn package(code: &str) -> Vec<u8> {
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
-    archive.start_file("app.py", SimpleFileOptions::default()).unwrap();
+    archive
+        .start_file("app.py", SimpleFileOptions::default())
+        .unwrap();
     archive.write_all(code.as_bytes()).unwrap();
     archive.finish().unwrap().into_inner()
 }

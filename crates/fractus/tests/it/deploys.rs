@@ -58,22 +58,36 @@ fn call(aws: &mut Aws, name: &str) -> Option<u64> {
     if answer.status == 404 {
         return None;
     }
-    assert_eq!(answer.header("x-amz-function-error"), None, "{name}: {answer:?}");
+    assert_eq!(
+        answer.header("x-amz-function-error"),
+        None,
+        "{name}: {answer:?}"
+    );
     answer.json(200).as_u64()
 }
 
 /// A function is there with all that was acknowledged of it, and what was not is whole or is not.
 fn check(aws: &mut Aws, name: &str, progress: Progress) {
-    let Progress { asked, acknowledged } = progress;
+    let Progress {
+        asked,
+        acknowledged,
+    } = progress;
     let latest = call(aws, name).unwrap_or(0);
-    assert!((acknowledged..=asked).contains(&latest), "{name}: {latest}, {progress:?}");
+    assert!(
+        (acknowledged..=asked).contains(&latest),
+        "{name}: {latest}, {progress:?}"
+    );
     if latest == 0 {
         return;
     }
     let versions: Vec<_> = (1..=latest).collect();
     assert_eq!(aws.versions(name), versions, "{name}: {progress:?}");
     for version in versions {
-        assert_eq!(call(aws, &format!("{name}?Qualifier={version}")), Some(version), "{name}");
+        assert_eq!(
+            call(aws, &format!("{name}?Qualifier={version}")),
+            Some(version),
+            "{name}"
+        );
     }
 }
 
@@ -104,6 +118,13 @@ fn a_deploy_is_whole_or_is_not_however_the_node_is_killed() {
         }
         let listed = cloud.node().json(&["ls"]);
         let none_failed = |each: &Value| each["last_error"].is_null();
-        assert!(listed["functions"].as_array().unwrap().iter().all(none_failed), "{listed}");
+        assert!(
+            listed["functions"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .all(none_failed),
+            "{listed}"
+        );
     }
 }

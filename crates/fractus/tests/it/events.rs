@@ -113,12 +113,21 @@ fn every_acknowledged_event_runs_however_often_the_node_is_killed() {
     let acknowledged = asked.acknowledged.into_inner().unwrap();
     assert!(acknowledged.len() >= 50, "{acknowledged:?}");
     for number in &acknowledged {
-        assert!(runs.contains_key(&number.to_string()), "event {number} is lost");
+        assert!(
+            runs.contains_key(&number.to_string()),
+            "event {number} is lost"
+        );
     }
     for (number, runs) in &runs {
-        assert!(runs.last().unwrap().ended_ms.is_some(), "event {number} did not end: {runs:?}");
+        assert!(
+            runs.last().unwrap().ended_ms.is_some(),
+            "event {number} did not end: {runs:?}"
+        );
         let again = whole(runs, &kills);
-        assert!(again <= 1, "event {number} ran {again} times without need: {runs:?} {kills:?}");
+        assert!(
+            again <= 1,
+            "event {number} ran {again} times without need: {runs:?} {kills:?}"
+        );
         assert!(number.parse::<u64>().unwrap() < EVENTS);
     }
 }
@@ -138,7 +147,10 @@ fn attempts_are_counted_on_after_a_kill() {
     let mut kills = Vec::new();
     for attempts in 1..=2 {
         until("some have failed so often", || {
-            let ran = cloud.runs().into_values().filter(|runs| runs.len() >= attempts);
+            let ran = cloud
+                .runs()
+                .into_values()
+                .filter(|runs| runs.len() >= attempts);
             (ran.count() as u64 >= EVENTS / 3).then_some(())
         });
         thread::sleep(moment(attempts as u64, 300));
@@ -150,8 +162,13 @@ fn attempts_are_counted_on_after_a_kill() {
     assert_eq!((runs.len() as u64, letters.len() as u64), (EVENTS, EVENTS));
     for (number, runs) in &runs {
         let counted = whole(runs, &kills);
-        assert!(runs.len() >= 3 && counted <= 3, "event {number}: {runs:?} {kills:?}");
-        let told = [["RetriesExhausted", "3", "queue"].map(str::to_owned).to_vec()];
+        assert!(
+            runs.len() >= 3 && counted <= 3,
+            "event {number}: {runs:?} {kills:?}"
+        );
+        let told = [["RetriesExhausted", "3", "queue"]
+            .map(str::to_owned)
+            .to_vec()];
         assert_eq!(letters[number], BTreeSet::from(told), "event {number}");
     }
 }
@@ -175,7 +192,9 @@ fn records_reach_their_destinations_through_kills() {
     Asked::default().add_all(&cloud, "works", EVENTS, event);
     for round in 1..=3_u64 {
         let most = usize::try_from(round * EVENTS / 5).unwrap();
-        until("letters are under way", || (cloud.letters().len() >= most).then_some(()));
+        until("letters are under way", || {
+            (cloud.letters().len() >= most).then_some(())
+        });
         thread::sleep(moment(round, 100));
         cloud.kill();
         cloud.restart();
@@ -188,7 +207,11 @@ fn records_reach_their_destinations_through_kills() {
             _ => ["RetriesExhausted", "1", "queue"],
         };
         let told = BTreeSet::from([told.map(str::to_owned).to_vec()]);
-        assert_eq!(letters.get(&number.to_string()), Some(&told), "event {number}");
+        assert_eq!(
+            letters.get(&number.to_string()),
+            Some(&told),
+            "event {number}"
+        );
     }
 }
 
@@ -235,7 +258,12 @@ fn poison_is_tried_three_times_told_of_and_starves_nobody() {
     let to = json!({"OnFailure": {"Destination": aws.queue_arn("failures")}});
     aws.put_event_config("mixed", &json!({"DestinationConfig": to}));
     let asked = Asked::default();
-    asked.add_all(&cloud, "mixed", 3, |n| json!({"n": format!("poison-{n}"), "fails": true}));
+    asked.add_all(
+        &cloud,
+        "mixed",
+        3,
+        |n| json!({"n": format!("poison-{n}"), "fails": true}),
+    );
     asked.next.store(3, Ordering::SeqCst);
     asked.add_all(&cloud, "mixed", 3 + GOOD, |n| json!({"n": n}));
     until("all but the dead letters is done", || {
@@ -246,25 +274,43 @@ fn poison_is_tried_three_times_told_of_and_starves_nobody() {
     let (poison, good): (BTreeMap<_, _>, BTreeMap<_, _>) =
         runs.into_iter().partition(|(n, _)| n.starts_with("poison"));
     let last_good = good.values().flatten().filter_map(|run| run.ended_ms).max();
-    assert!(good.values().all(|runs| runs.len() == 1) && good.len() as u64 == GOOD, "{good:?}");
+    assert!(
+        good.values().all(|runs| runs.len() == 1) && good.len() as u64 == GOOD,
+        "{good:?}"
+    );
     for (n, runs) in &poison {
         let at: Vec<_> = runs.iter().map(|run| run.began_ms).collect();
         let [first, second, third] = at[..] else {
             panic!("{n} ran {} times", runs.len());
         };
         assert!(second - first >= 1_000 && third - second >= 3_000, "{at:?}");
-        assert!(last_good < Some(third), "{n} held up others: {at:?} {good:?}");
-        let told = [["RetriesExhausted", "3", "queue"].map(str::to_owned).to_vec()];
+        assert!(
+            last_good < Some(third),
+            "{n} held up others: {at:?} {good:?}"
+        );
+        let told = [["RetriesExhausted", "3", "queue"]
+            .map(str::to_owned)
+            .to_vec()];
         assert_eq!(letters[n], BTreeSet::from(told));
     }
 
     // A dead letter is the event itself, and says in its attributes why it is there.
-    cloud.deploy("reader", READER, "[[triggers.queue]]\nqueue = \"dead-letters\"\n");
+    cloud.deploy(
+        "reader",
+        READER,
+        "[[triggers.queue]]\nqueue = \"dead-letters\"\n",
+    );
     cloud.until_idle();
     let mut dead = cloud.notes("dead");
-    dead.iter_mut().for_each(|note| note.truncate(3));
+    for note in &mut dead {
+        note.truncate(3);
+    }
     dead.sort();
-    let told = |n| [&*format!("poison-{n}"), "200", "it always fails"].map(str::to_owned).to_vec();
+    let told = |n| {
+        [&*format!("poison-{n}"), "200", "it always fails"]
+            .map(str::to_owned)
+            .to_vec()
+    };
     assert_eq!(dead, [told(0), told(1), told(2)]);
 }
 
@@ -285,10 +331,18 @@ def handler(event, context):
 
 #[test]
 fn many_events_wait_for_the_next_start() {
-    const EVENTS: u64 = if cfg!(debug_assertions) { 20_000 } else { 100_000 };
+    const EVENTS: u64 = if cfg!(debug_assertions) {
+        20_000
+    } else {
+        100_000
+    };
     let mut cloud = Cloud::new("drain_s = 0\n");
     let code = "import time\n\n\ndef handler(event, context):\n    time.sleep(600)\n";
-    cloud.deploy("stuck", code, "[limits]\ntimeout_s = 700.0\nconcurrency = 1\n");
+    cloud.deploy(
+        "stuck",
+        code,
+        "[limits]\ntimeout_s = 700.0\nconcurrency = 1\n",
+    );
     let asked = Asked::default();
     let aws = Aws::of(cloud.node());
     let begin = std::time::Instant::now();
@@ -306,8 +360,16 @@ fn many_events_wait_for_the_next_start() {
     println!("started in {took:?}");
     assert!(took < Duration::from_secs(4), "{took:?}");
     let events = cloud.node().json(&["events"]);
-    assert_eq!((&events["queued"], &events["stopped"]), (&EVENTS.into(), &false.into()));
-    assert!(cloud.node().ok(&["events"]).contains(&format!("{EVENTS} wait")));
+    assert_eq!(
+        (&events["queued"], &events["stopped"]),
+        (&EVENTS.into(), &false.into())
+    );
+    assert!(
+        cloud
+            .node()
+            .ok(&["events"])
+            .contains(&format!("{EVENTS} wait"))
+    );
     // With their function they go.
     cloud.node().ok(&["rm", "stuck"]);
     assert_eq!(cloud.events()["oldest_ms"], Value::Null);

@@ -101,7 +101,9 @@ impl Run {
     /// Whether the node may not know that it ended, since it was killed at one of these times.
     pub(crate) fn was_cut(&self, kills: &[u64]) -> bool {
         let end = self.ended_ms.map_or(u64::MAX, |ended| ended + SETTLE_MS);
-        kills.iter().any(|kill| (self.began_ms..=end).contains(kill))
+        kills
+            .iter()
+            .any(|kill| (self.began_ms..=end).contains(kill))
     }
 }
 
@@ -128,7 +130,10 @@ impl Cloud {
         let config = self.directory.path().join("node.toml");
         let flags = ["--config", config.to_str().unwrap()];
         let begin = Instant::now();
-        self.node = Some(Node::start_with(&self.directory.path().join("data"), &flags));
+        self.node = Some(Node::start_with(
+            &self.directory.path().join("data"),
+            &flags,
+        ));
         begin.elapsed()
     }
 
@@ -167,7 +172,11 @@ impl Cloud {
             "name = \"{name}\"\nruntime = \"python3\"\nhandler = \"app.handler\"\n\
              [access]\nwrites = [\"ledger\"]\n{more}"
         );
-        for (file, text) in [("fractus.toml", &*manifest), ("app.py", code), ("kit.py", KIT)] {
+        for (file, text) in [
+            ("fractus.toml", &*manifest),
+            ("app.py", code),
+            ("kit.py", KIT),
+        ] {
             fs::write(folder.join(file), text).unwrap();
         }
         self.node().ok(&["deploy", folder.to_str().unwrap()]);
@@ -175,8 +184,10 @@ impl Cloud {
 
     /// Deploys a function that writes down what comes to a destination, to itself or to this queue.
     pub(crate) fn deploy_collector(&self, name: &str, queue: &str) {
-        self.node().ok(&["queue", "create", queue, "--visibility", "1"]);
-        let trigger = format!("[limits]\ntimeout_s = 20.0\n[[triggers.queue]]\nqueue = \"{queue}\"\n");
+        self.node()
+            .ok(&["queue", "create", queue, "--visibility", "1"]);
+        let trigger =
+            format!("[limits]\ntimeout_s = 20.0\n[[triggers.queue]]\nqueue = \"{queue}\"\n");
         self.deploy(name, COLLECT, &trigger);
     }
 
@@ -184,7 +195,8 @@ impl Cloud {
     #[track_caller]
     pub(crate) fn admin(&self, path: &str) -> Value {
         let (address, authorization) = (self.node().address("admin"), self.node().authorization());
-        let (status, _, body) = request(address, &format!("GET {path}"), &authorization, b"").unwrap();
+        let (status, _, body) =
+            request(address, &format!("GET {path}"), &authorization, b"").unwrap();
         assert_eq!(status, 200, "{path}");
         serde_json::from_slice(&body).unwrap()
     }
@@ -226,11 +238,16 @@ impl Cloud {
         let ended = self.notes("ended");
         let mut runs: BTreeMap<String, BTreeMap<String, Run>> = BTreeMap::new();
         for note in self.notes("began") {
-            let run = runs.entry(note[0].clone()).or_default().entry(note[1].clone());
+            let run = runs
+                .entry(note[0].clone())
+                .or_default()
+                .entry(note[1].clone());
             run.or_default().began_ms = note[2].parse().unwrap();
         }
         for note in ended {
-            let run = runs.get_mut(&note[0]).and_then(|runs| runs.get_mut(&note[1]));
+            let run = runs
+                .get_mut(&note[0])
+                .and_then(|runs| runs.get_mut(&note[1]));
             run.unwrap().ended_ms = Some(note[2].parse().unwrap());
         }
         let in_order = |runs: BTreeMap<_, Run>| {
@@ -238,7 +255,9 @@ impl Cloud {
             runs.sort_by_key(|run| run.began_ms);
             runs
         };
-        runs.into_iter().map(|(n, runs)| (n, in_order(runs))).collect()
+        runs.into_iter()
+            .map(|(n, runs)| (n, in_order(runs)))
+            .collect()
     }
 
     /// The records that came to collectors: by what the event was called with, condition, count
@@ -246,7 +265,10 @@ impl Cloud {
     pub(crate) fn letters(&self) -> BTreeMap<String, BTreeSet<Vec<String>>> {
         let mut letters: BTreeMap<String, BTreeSet<Vec<String>>> = BTreeMap::new();
         for note in self.notes("letter") {
-            letters.entry(note[0].clone()).or_default().insert(note[1..4].to_vec());
+            letters
+                .entry(note[0].clone())
+                .or_default()
+                .insert(note[1..4].to_vec());
         }
         letters
     }

@@ -7,6 +7,8 @@ mod aws_client;
 #[cfg(test)]
 mod bench;
 #[cfg(test)]
+mod clients;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod demo;

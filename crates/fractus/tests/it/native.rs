@@ -2,7 +2,7 @@
 //! them: from the indexes of Python, Node and Rust, by pip, npm and Cargo.
 
 mod awslambdaric;
-mod client;
+pub(crate) mod client;
 mod death;
 mod examples;
 mod nodejs;
@@ -10,6 +10,7 @@ mod openlambda;
 mod packages;
 mod sites;
 mod update;
+mod urls;
 
 use std::fs;
 use std::path::{Path, PathBuf};

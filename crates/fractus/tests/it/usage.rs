@@ -117,9 +117,14 @@ fn sums_are_what_clients_saw_also_across_a_restart_under_load() {
         assert_eq!(told, seen);
     };
     let mut seen = under_load(cloud.node(), |stop| stop.store(true, Ordering::SeqCst));
-    assert!(seen.ok > 0 && seen.failed > 0 && seen.throttled > 0, "{seen:?}");
+    assert!(
+        seen.ok > 0 && seen.failed > 0 && seen.throttled > 0,
+        "{seen:?}"
+    );
     counted(&cloud, seen);
-    seen.add(under_load(cloud.node(), |_| cloud.node().signal(Signal::TERM)));
+    seen.add(under_load(cloud.node(), |_| {
+        cloud.node().signal(Signal::TERM);
+    }));
     cloud.restart_after_stop();
     counted(&cloud, seen);
 }

@@ -87,7 +87,8 @@ exceptions! {
     serialization 400 "SerializationException" "the body does not have the operation's form";
     validation 400 "ValidationException" "a parameter breaks the model";
     request_too_large 413 "RequestTooLargeException" "the payload is longer than it may be";
-    request_entity_too_large 413 "RequestEntityTooLargeException" "the code is longer than it may be";
+    request_entity_too_large 413 "RequestEntityTooLargeException"
+        "the request is longer than it may be";
     unsupported_media_type 415 "UnsupportedMediaTypeException" "the body is not JSON by its type";
     service 500 "ServiceException" "it is our fault";
     invalid_zip 502 "InvalidZipFileException" "the code's archive cannot be opened";

@@ -15,6 +15,7 @@ use std::{fmt, io, mem};
 use fractus_stdx::ErrorChain;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use thiserror::Error;
+#[cfg(test)]
 use tokio::sync::oneshot;
 
 use crate::limits::{

@@ -228,3 +228,52 @@ impl Desk {
         self.queue().pool.waiting()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use fractus_func::limits::QUEUE_WAIT_MAX_MS;
+
+    use super::Desk;
+    use crate::registry::Ledger;
+
+    #[tokio::test]
+    async fn where_nobody_waits_calls_beyond_the_limit_are_refused_at_once() {
+        let desk = Arc::new(Desk::new(1, Ledger::default()));
+        desk.set_limit(2, false);
+        let (first, second) = (desk.enter().await.unwrap(), desk.enter().await.unwrap());
+        let begin = Instant::now();
+        assert!(desk.enter().await.is_err());
+        assert!(begin.elapsed() < Duration::from_millis(QUEUE_WAIT_MAX_MS / 2));
+        assert_eq!((desk.running(), desk.waiting()), (2, 0));
+        drop(first);
+        let third = desk.enter().await.unwrap();
+        assert!(desk.enter().await.is_err());
+
+        // They wait again when that is allowed again.
+        desk.set_limit(2, true);
+        let (wait, begin) = (Duration::from_millis(20), Instant::now());
+        assert!(desk.enter_within(wait).await.is_err());
+        assert!(begin.elapsed() >= wait);
+        drop((second, third));
+        assert_eq!(desk.running(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_waits_already_goes_on_when_nobody_else_may() {
+        let desk = Arc::new(Desk::new(1, Ledger::default()));
+        let first = desk.enter().await.unwrap();
+        let waiter = tokio::spawn({
+            let desk = Arc::clone(&desk);
+            async move { desk.enter().await.is_ok() }
+        });
+        while desk.waiting() == 0 {
+            tokio::task::yield_now().await;
+        }
+        desk.set_limit(1, false);
+        drop(first);
+        assert!(waiter.await.unwrap());
+    }
+}

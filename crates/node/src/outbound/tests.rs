@@ -307,8 +307,9 @@ async fn objects_of_named_buckets() {
         (Method::GET, "/", 404, "no-such-object"),
         (Method::GET, "/open", 404, "no-such-object"),
         (Method::GET, "/open/%zz", 400, "bad-key"),
-        (Method::PUT, "/open/new", 405, "method-not-allowed"),
-        (Method::DELETE, path, 405, "method-not-allowed"),
+        (Method::PUT, "/open/new", 403, "bucket-not-writable"),
+        (Method::DELETE, path, 403, "bucket-not-writable"),
+        (Method::POST, path, 405, "method-not-allowed"),
     ] {
         let answer = ask(method.clone(), path, "").await;
         assert_eq!(answer.status, status, "{method} {path}");

@@ -143,6 +143,33 @@ fn published_versions_stay_and_have_numbers_of_their_own() {
 }
 
 #[test]
+fn numbers_of_versions_are_never_used_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("registry.db");
+    let registry = Registry::open(&path).unwrap();
+    let (name, other) = (revision("f", 1), revision("g", 1));
+    for expected in 1..=3 {
+        deploy(&registry, &name);
+        assert_eq!(registry.publish(&name).unwrap().0, expected);
+    }
+    assert!(registry.remove(&name.manifest.name).unwrap());
+    drop(registry);
+    let registry = Registry::open(&path).unwrap();
+    deploy(&registry, &other);
+    assert_eq!(registry.publish(&other).unwrap().0, 1);
+    for expected in [4, 5] {
+        deploy(&registry, &name);
+        assert_eq!(registry.publish(&name).unwrap().0, expected);
+        assert!(registry.remove(&name.manifest.name).unwrap());
+    }
+    // What was never published leaves nothing behind.
+    deploy(&registry, &revision("h", 1));
+    assert!(registry.remove(&"h".parse().unwrap()).unwrap());
+    let kept = registry.documents(DocumentKind::LastPublished).unwrap();
+    assert_eq!(kept, [("f".to_owned(), "5".to_owned())]);
+}
+
+#[test]
 fn attachments_settings_and_documents_come_back() {
     let dir = tempfile::tempdir().unwrap();
     let registry = Registry::open(&dir.path().join("registry.db")).unwrap();

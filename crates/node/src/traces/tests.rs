@@ -68,15 +68,17 @@ fn of_several_attempts_the_last_is_found() {
 
 #[test]
 fn their_bytes_are_bounded() {
-    let large = |number| {
-        let mut trace = trace("f", number);
-        for span in 0..200 {
-            let mut span = Span::new(SpanId::new(span + 1), None, SpanKind::Run, (0, 1));
-            for at in 0..16 {
-                span.attributes.insert(format!("{at}"), "x".repeat(250));
-            }
-            trace.add(span);
+    let mut all = trace("f", 0);
+    for span in 0..200 {
+        let mut span = Span::new(SpanId::new(span + 1), None, SpanKind::Run, (0, 1));
+        for at in 0..16 {
+            span.attributes.insert(format!("{at}"), "x".repeat(250));
         }
+        all.add(span);
+    }
+    let large = |number| {
+        let mut trace = all.clone();
+        trace.id = id(number);
         trace
     };
     let size = weight(&large(0));
@@ -91,7 +93,9 @@ fn their_bytes_are_bounded() {
 #[test]
 fn requests_tell_of_their_trace() {
     let told = |fields: &[(HeaderName, &'static str)]| {
-        let field = |(name, text): &(HeaderName, &'static str)| (name.clone(), HeaderValue::from_static(text));
+        let field = |(name, text): &(HeaderName, &'static str)| {
+            (name.clone(), HeaderValue::from_static(text))
+        };
         let headers: HeaderMap = fields.iter().map(field).collect();
         context_of(&headers).map(|context| (context.trace_id.to_string(), context.sampled))
     };

@@ -170,7 +170,7 @@ fn manifests_and_routes_that_cannot_be_are_refused() {
         "invalid-manifest",
     );
     refused(json!({"name": "a", "unknown": 1}), 400, "bad-request");
-    refused(json!({"name": "A"}), 400, "bad-request");
+    refused(json!({"name": "a.b"}), 400, "bad-request");
     refused(
         json!({"name": "a", "routes": [{"path": "x"}]}),
         422,

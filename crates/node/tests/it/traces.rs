@@ -13,9 +13,10 @@ fn what_a_guest_writes_is_in_its_log_under_the_calls_id() {
     node.deploy_faults();
     let answer = node.edge("/run/faults/print?lines=3").expect(200);
     let id = answer.header("x-request-id");
-    let lines = wait_for("six lines", || {
+    // Besides, START, END and REPORT.
+    let lines = wait_for("nine lines", || {
         let lines = node.logs("faults");
-        (lines.len() == 6).then_some(lines)
+        (lines.len() == 9).then_some(lines)
     });
     assert!(lines.iter().all(|line| line["request_id"] == id));
     let on = |stream: &str| {
@@ -28,11 +29,18 @@ fn what_a_guest_writes_is_in_its_log_under_the_calls_id() {
         ["line 1 on stdout", "line 2 on stdout", "line 3 on stdout"]
     );
     assert_eq!(on("stderr").len(), 3);
+    let system = on("system");
+    let begins = ["START RequestId: ", "END RequestId: ", "REPORT RequestId: "];
+    for (line, begin) in system.iter().zip(begins) {
+        assert!(line.starts_with(&format!("{begin}{id}")), "{line}");
+    }
+    let report = system.last().unwrap();
+    assert!(report.contains("\tBilled Duration: ") && report.contains(" MB"), "{report}");
     let seqs: Vec<_> = lines
         .iter()
         .map(|line| line["seq"].as_u64().unwrap())
         .collect();
-    assert_eq!(seqs, [1, 2, 3, 4, 5, 6]);
+    assert_eq!(seqs, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
     let rest = node
         .admin("GET", "/v1/functions/faults/logs?after=4&limit=1", &[])
         .expect(200);

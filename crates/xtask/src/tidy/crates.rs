@@ -10,7 +10,9 @@ use super::{Finding, Tree, below};
 const EDGES: &[(&str, &[&str])] = &[
     (
         "fractus",
-        &["node", "sandbox", "wasm", "func", "cache", "blob", "stdx"],
+        &[
+            "node", "sandbox", "wasm", "lambda", "func", "cache", "blob", "stdx",
+        ],
     ),
     (
         "node",

@@ -13,43 +13,44 @@ const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A connection to the edge, for one function.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(crate) struct Client {
     stream: BufReader<TcpStream>,
+    host: String,
     /// What goes before every path.
     base: String,
 }
 
 /// A whole answer.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     headers: Vec<(String, String)>,
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
     /// The pieces in which the body came, and when.
-    pub(super) pieces: Vec<(Instant, String)>,
+    pub(crate) pieces: Vec<(Instant, String)>,
 }
 
 impl Answer {
     /// The values of a header; its name is in lower case.
-    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         let named = self.headers.iter().filter(move |(own, _)| own == name);
         named.map(|(_, value)| value.as_str())
     }
 
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers
             .iter()
             .find(|(own, _)| own == name)
             .map_or("", |(_, value)| value)
     }
 
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         text(&self.body)
     }
 
     /// The body, which must be JSON and come with this status.
     #[track_caller]
-    pub(super) fn json(&self, status: u16) -> Value {
+    pub(crate) fn json(&self, status: u16) -> Value {
         let shown = self.text();
         assert_eq!(self.status, status, "{shown}");
         serde_json::from_str(&shown).unwrap_or_else(|error| panic!("{error}: {shown}"))
@@ -57,7 +58,7 @@ impl Answer {
 
     /// Asserts that the body came in pieces, with pauses between the first and the last.
     #[track_caller]
-    pub(super) fn assert_streamed(&self, text: &str, pauses: Duration) {
+    pub(crate) fn assert_streamed(&self, text: &str, pauses: Duration) {
         assert_eq!((self.status, self.text().as_str()), (200, text));
         let (first, last) = (self.pieces.first().unwrap(), self.pieces.last().unwrap());
         let took = last.0.duration_since(first.0);
@@ -67,23 +68,39 @@ impl Answer {
 
 impl Client {
     /// Connects to a node for a function of it.
-    pub(super) fn of(node: &Node, name: &str) -> Self {
+    pub(crate) fn of(node: &Node, name: &str) -> Self {
         Self::at(node.address("edge"), name).unwrap()
     }
 
     /// The same, at an address.
-    pub(super) fn at(edge: SocketAddr, name: &str) -> io::Result<Self> {
+    pub(crate) fn at(edge: SocketAddr, name: &str) -> io::Result<Self> {
+        Self::connect(edge, "fractus.test", format!("/run/{name}"))
+    }
+
+    /// Connects to a node for what is at a function's URL.
+    pub(crate) fn visit(node: &Node, url: &str) -> Self {
+        let host = url.strip_prefix("http://").unwrap().trim_end_matches('/');
+        Self::connect(node.address("edge"), host, String::new()).unwrap()
+    }
+
+    fn connect(edge: SocketAddr, host: &str, base: String) -> io::Result<Self> {
         let stream = TcpStream::connect(edge)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         Ok(Self {
             stream: BufReader::new(stream),
-            base: format!("/run/{name}"),
+            host: host.to_owned(),
+            base,
         })
     }
 
+    /// The path of a page of the function's, as links have it.
+    pub(crate) fn path(&self, page: &str) -> String {
+        format!("{}{page}", self.base)
+    }
+
     /// Sends a request and reads the answer. `line` is a method and a path below the function's.
-    pub(super) fn send(
+    pub(crate) fn send(
         &mut self,
         line: &str,
         headers: &[(&str, &str)],
@@ -94,8 +111,9 @@ impl Client {
             .iter()
             .map(|(name, value)| format!("{name}: {value}\r\n"));
         let head = format!(
-            "{method} {}{path} HTTP/1.1\r\nHost: fractus.test\r\nContent-Length: {}\r\n{}\r\n",
+            "{method} {}{path} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n{}\r\n",
             self.base,
+            self.host,
             body.len(),
             fields.collect::<String>()
         );
@@ -105,12 +123,12 @@ impl Client {
     }
 
     #[track_caller]
-    pub(super) fn get(&mut self, path: &str) -> Answer {
+    pub(crate) fn get(&mut self, path: &str) -> Answer {
         self.send(&format!("GET {path}"), &[], b"").unwrap()
     }
 
     #[track_caller]
-    pub(super) fn post(&mut self, path: &str, body: &[u8]) -> Answer {
+    pub(crate) fn post(&mut self, path: &str, body: &[u8]) -> Answer {
         self.send(&format!("POST {path}"), &[], body).unwrap()
     }
 

@@ -10,9 +10,35 @@ use crate::native::{cloud, deploy};
 
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 
+pub(super) const FLASK: &[(&str, &str)] = &[
+    ("app.py", include_str!("sites/flask.py")),
+    ("static/site.css", CSS),
+    ("requirements.txt", "flask==3.1.3\n"),
+];
+
+const CSS: &str = "body { margin: 2em }\n";
+
+pub(super) const FASTAPI: &[(&str, &str)] = &[
+    ("main.py", include_str!("sites/fastapi.py")),
+    (
+        "requirements.txt",
+        "fastapi==0.165.0\npython-multipart==0.0.20\n",
+    ),
+];
+
+/// With its administration, and a user `ada`. A database for each instance.
+pub(super) const DJANGO: &[(&str, &str)] = &[
+    ("manage.py", include_str!("sites/django_manage.py")),
+    ("shop/__init__.py", ""),
+    ("shop/settings.py", include_str!("sites/django_settings.py")),
+    ("shop/urls.py", include_str!("sites/django_urls.py")),
+    ("shop/wsgi.py", include_str!("sites/django_wsgi.py")),
+    ("requirements.txt", "django==5.2.19\n"),
+];
+
 /// What every site answers in the same way.
 #[track_caller]
-fn check(site: &mut Client) {
+pub(super) fn check(site: &mut Client) {
     methods_paths_queries_and_headers(site);
     forms(site);
     cookies(site);
@@ -90,15 +116,26 @@ fn errors(site: &mut Client) {
     assert_eq!(site.get("/me").status, 200, "and the site goes on");
 }
 
+/// A file that Flask serves by itself.
+#[track_caller]
+pub(super) fn static_files(site: &mut Client) {
+    let sheet = site.get("/static/site.css");
+    let kind = sheet.header("content-type").to_owned();
+    assert_eq!(
+        (sheet.status, kind.as_str(), sheet.text().as_str()),
+        (200, "text/css; charset=utf-8", CSS)
+    );
+    let tag = sheet.header("etag").to_owned();
+    let again = site.send("GET /static/site.css", &[("if-none-match", &tag)], b"");
+    assert_eq!(again.unwrap().status, 304);
+}
+
 #[test]
 fn flask() {
     let (directory, node) = cloud();
-    let files = [
-        ("app.py", include_str!("sites/flask.py")),
-        ("requirements.txt", "flask==3.1.3\n"),
-    ];
-    let mut site = deploy(&directory, &node, "in-flask", &files);
+    let mut site = deploy(&directory, &node, "in-flask", FLASK);
     check(&mut site);
+    static_files(&mut site);
     let logs = node.ok(&["logs", "in-flask", "-n", "100"]);
     assert!(logs.contains("this page is broken"), "{logs}");
 }
@@ -106,21 +143,17 @@ fn flask() {
 #[test]
 fn fastapi() {
     let (directory, node) = cloud();
-    let files = [
-        ("main.py", include_str!("sites/fastapi.py")),
-        (
-            "requirements.txt",
-            "fastapi==0.165.0\npython-multipart==0.0.20\n",
-        ),
-    ];
-    let mut site = deploy(&directory, &node, "in-fastapi", &files);
+    let mut site = deploy(&directory, &node, "in-fastapi", FASTAPI);
     check(&mut site);
-    let docs = site.get("/docs");
-    assert!(
-        docs.text().contains("/run/in-fastapi/openapi.json"),
-        "{}",
-        docs.text()
-    );
+    describe(&mut site);
+}
+
+/// What FastAPI makes of types.
+#[track_caller]
+pub(super) fn describe(site: &mut Client) {
+    let docs = site.get("/docs").text();
+    let description = format!("'{}'", site.path("/openapi.json"));
+    assert!(docs.contains(&description), "{docs}");
     assert!(site.get("/openapi.json").json(200)["paths"]["/items"].is_object());
     let json = ("content-type", "application/json");
     let item = site
@@ -139,30 +172,22 @@ fn fastapi() {
 #[test]
 fn django() {
     let (directory, node) = cloud();
-    let files = [
-        ("manage.py", include_str!("sites/django_manage.py")),
-        ("shop/__init__.py", ""),
-        ("shop/settings.py", include_str!("sites/django_settings.py")),
-        ("shop/urls.py", include_str!("sites/django_urls.py")),
-        ("shop/wsgi.py", include_str!("sites/django_wsgi.py")),
-        ("requirements.txt", "django==5.2.19\n"),
-        (
-            "fractus.toml",
-            "name = \"in-django\"\n[limits]\nmemory_mb = 256\ntimeout_s = 20.0\n",
-        ),
-    ];
+    let limits = "name = \"in-django\"\n[limits]\nmemory_mb = 256\ntimeout_s = 20.0\n";
+    let files = [DJANGO, &[("fractus.toml", limits)]].concat();
     let mut site = deploy(&directory, &node, "in-django", &files);
     check(&mut site);
     administer(&mut site);
 }
 
 /// Logs in as a browser would.
-fn administer(site: &mut Client) {
+#[track_caller]
+pub(super) fn administer(site: &mut Client) {
     let outside = site.get("/admin/");
     assert_eq!(outside.status, 302);
-    let to = outside.header("location");
-    assert_eq!(to, "/run/in-django/admin/login/?next=/run/in-django/admin/");
-    let page = site.get("/admin/login/?next=/run/in-django/admin/");
+    let admin = site.path("/admin/");
+    let login = format!("/admin/login/?next={admin}");
+    assert_eq!(outside.header("location"), site.path(&login));
+    let page = site.get(&login);
     let text = page.text();
     assert!(
         text.contains("<title>Log in | Django site admin</title>"),
@@ -180,21 +205,17 @@ fn administer(site: &mut Client) {
     };
     let csrf = cookie(&page, "csrftoken");
     let form = format!(
-        "csrfmiddlewaretoken={token}&username=ada&password=correct+horse&\
-         next=%2Frun%2Fin-django%2Fadmin%2F"
+        "csrfmiddlewaretoken={token}&username=ada&password=correct+horse&next={}",
+        admin.replace('/', "%2F")
     );
     let login = "POST /admin/login/";
-    let headers = [
-        FORM,
-        ("cookie", csrf.as_str()),
-        ("referer", "http://fractus.test/run/in-django/admin/login/"),
-    ];
+    let headers = [FORM, ("cookie", csrf.as_str())];
     let refused = site.send(login, &headers[..1], form.as_bytes()).unwrap();
     assert_eq!(refused.status, 403, "without the cookie of the form");
     let entered = site.send(login, &headers, form.as_bytes()).unwrap();
     assert_eq!(
         (entered.status, entered.header("location")),
-        (302, "/run/in-django/admin/")
+        (302, admin.as_str())
     );
     let cookies = format!("{csrf}; {}", cookie(&entered, "sessionid"));
     let inside = site

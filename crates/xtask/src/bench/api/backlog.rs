@@ -11,7 +11,7 @@ use super::super::numbers::float;
 use super::super::report::{Report, Row, Table, Unit};
 use super::send::Pace;
 use super::sign::{Request, Signer};
-use super::{Bench, Waiting, deploy};
+use super::{Bench, EVENT, Waiting, deploy};
 
 /// Events that wait.
 const EVENTS: usize = 100_000;
@@ -36,11 +36,14 @@ pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
     })?;
     let (nothing, running) = start(&node, "0")?;
     let mut signer = Signer::start(bench.setup, &node)?;
-    let request = Request::event("sleeper", r#"{"order":"2b0f2d3c-5a0e-4a43-9d0e-6f1f3d1c8a55"}"#);
+    let request = Request::event("sleeper", EVENT);
     let expected = (CONNECTIONS, 202);
     let pace = Pace::total(EVENTS);
     let sent = bench.repeat((&node, &mut signer), &request, expected, pace)?;
-    report.note(format!("{:.0} events a second were taken while one call ran", sent.rate()));
+    let rate = sent.rate();
+    report.note(format!(
+        "{rate:.0} events a second were taken while one call ran"
+    ));
     running.kill()?;
     let (full, running) = start(&node, "100,000")?;
     let there = float(Waiting::of(&node)?.all());

@@ -60,7 +60,8 @@ const COLUMNS: &[(&str, Unit)] = &[
     ("warm call, p50", Unit::Micros),
     ("warm call, p99", Unit::Micros),
     ("exec to ready", Unit::Micros),
-    ("RSS", Unit::Bytes),
+    ("RSS then", Unit::Bytes),
+    ("RSS before", Unit::Bytes),
 ];
 
 /// A node and who makes its requests.
@@ -101,7 +102,8 @@ pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
     };
     let name = MANY.to_string();
     let ready = table.figure(&name, "exec to ready");
-    report.claim("1 s against the start of a node with 10,000 functions", Some(START_MAX), 1.0, ready);
+    let what = "1 s against the start of a node with 10,000 functions";
+    report.claim(what, Some(START_MAX), 1.0, ready);
     report.add(table);
     Ok(())
 }
@@ -147,13 +149,15 @@ impl Cloud<'_> {
         });
         let requests = requests.collect::<Result<Vec<_>>>()?;
         let expected = (CONNECTIONS, 201);
-        self.bench.send(self.node, &requests, expected, Pace::total(count))
+        self.bench
+            .send(self.node, &requests, expected, Pace::total(count))
     }
 
     /// Everything about a node that has so many functions. It is started anew.
     fn measure(&mut self, running: Server, functions: usize) -> Result<(Row, Server)> {
         let (page, all) = self.list(functions)?;
         let calls = self.calls(functions)?;
+        let before = float(running.memory()?.rss);
         drop(running);
         let mut starts = Vec::new();
         let mut start = || {
@@ -168,7 +172,15 @@ impl Cloud<'_> {
         let running = start()?;
         thread::sleep(SETTLE);
         let rss = float(running.memory()?.rss);
-        let values = [page, all, calls.p50(), calls.p99(), median(starts), rss];
+        let values = [
+            page,
+            all,
+            calls.p50(),
+            calls.p99(),
+            median(starts),
+            rss,
+            before,
+        ];
         let row = Row {
             name: functions.to_string(),
             values: values.into_iter().map(Some).collect(),
@@ -214,21 +226,37 @@ impl Cloud<'_> {
         });
         let requests = requests.collect::<Result<Vec<_>>>()?;
         let expected = (1, 200);
-        self.bench.send(self.node, &requests, expected, Pace::total(10 * CALLED))?;
-        self.bench.send(self.node, &requests, expected, Pace::during(CALLS))
+        self.bench
+            .send(self.node, &requests, expected, Pace::total(10 * CALLED))?;
+        self.bench
+            .send(self.node, &requests, expected, Pace::during(CALLS))
     }
 }
 
 /// As part of a query.
 fn encoded(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    let one = |byte| match plain(byte) {
-        true => char::from(byte).to_string(),
-        false => format!("%{byte:02X}"),
+    let one = |byte| {
+        if plain(byte) {
+            char::from(byte).to_string()
+        } else {
+            format!("%{byte:02X}")
+        }
     };
     text.bytes().map(one).collect()
 }
 
 fn name(number: usize) -> String {
     format!("f{number}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::encoded;
+
+    #[test]
+    fn a_marker_is_one_value_of_a_query() {
+        assert_eq!(encoded("Zj-Ew_~."), "Zj-Ew_~.");
+        assert_eq!(encoded("f1 &=é"), "f1%20%26%3D%C3%A9");
+    }
 }

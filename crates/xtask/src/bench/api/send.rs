@@ -139,7 +139,9 @@ pub(crate) fn run(sending: &Sending, requests: &Path) -> Result<Sent> {
     .concat();
     ensure!(!all.is_empty(), "nothing was sent");
     all.sort_by_key(|(number, _)| *number);
-    Ok(Sent(all.into_iter().map(|(_, answered)| answered).collect()))
+    Ok(Sent(
+        all.into_iter().map(|(_, answered)| answered).collect(),
+    ))
 }
 
 /// What lanes share.
@@ -169,7 +171,11 @@ impl Work<'_> {
             }
             let due = Duration::from_micros(every.saturating_mul(number as u64));
             thread::sleep(due.saturating_sub(self.began.elapsed()));
-            client.aim(self.requests[number % self.requests.len()].clone().into_bytes());
+            client.aim(
+                self.requests[number % self.requests.len()]
+                    .clone()
+                    .into_bytes(),
+            );
             let asked = self.began.elapsed();
             let answer = client.ask()?;
             let took = self.began.elapsed().saturating_sub(asked);
@@ -184,5 +190,21 @@ impl Work<'_> {
             let micros = |time: Duration| time.as_secs_f64() * 1e6;
             answered.push((number, Answered(micros(self.epoch + asked), micros(took))));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Answered, Sent};
+
+    #[test]
+    fn figures_of_what_was_sent() {
+        // Two at once, and one that begins when the first is over.
+        let sent = Sent(vec![
+            Answered(1e6, 5e5),
+            Answered(1e6, 1e6),
+            Answered(1.5e6, 1.5e6),
+        ]);
+        assert_eq!((sent.rate(), sent.p50(), sent.p99()), (1.5, 1e6, 1.5e6));
     }
 }

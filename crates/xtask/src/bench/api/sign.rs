@@ -41,7 +41,10 @@ impl<'a> Request<'a> {
 
     /// A call of a function.
     pub(super) fn invoke(function: &str, event: impl Into<String>) -> Self {
-        Self::post(format!("/2015-03-31/functions/{function}/invocations"), event)
+        Self::post(
+            format!("/2015-03-31/functions/{function}/invocations"),
+            event,
+        )
     }
 
     /// A call that nobody waits for.
@@ -117,5 +120,18 @@ impl Drop for Signer {
         // At the end of its input it ends.
         drop(self.requests.take());
         self.child.wait().ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Request;
+
+    #[test]
+    fn a_request_is_written_whole() {
+        let expect = "POST /2015-03-31/functions/f/invocations HTTP/1.1\r\nhost: h:1\r\n\
+                      content-type: application/json\r\nx-amz-invocation-type: Event\r\n\
+                      content-length: 2\r\n\r\n{}";
+        assert_eq!(Request::event("f", "{}").plain("h:1"), expect);
     }
 }

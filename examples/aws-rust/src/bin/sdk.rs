@@ -1,5 +1,5 @@
 //! AWS's SDK for Rust against a node: a function made, waited for, called, streamed, listed and
-//! deleted. `rust-sdk ARCHIVE`, with the archive of a module of Node that has the handlers
+//! deleted. `sdk ARCHIVE`, with the archive of a module of Node that has the handlers
 //! `index.echo` and `index.stream`; where the node is and its keys are in the environment.
 
 use std::env;
@@ -26,7 +26,10 @@ const NAME: &str = "rust-sdk";
 const COUNT: usize = 3;
 
 fn client() -> Result<Client> {
-    let (id, secret) = (env::var("AWS_ACCESS_KEY_ID")?, env::var("AWS_SECRET_ACCESS_KEY")?);
+    let (id, secret) = (
+        env::var("AWS_ACCESS_KEY_ID")?,
+        env::var("AWS_SECRET_ACCESS_KEY")?,
+    );
     let config = Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .endpoint_url(env::var("AWS_ENDPOINT_URL")?)
@@ -41,9 +44,15 @@ fn name(number: usize) -> String {
 }
 
 async fn create(client: &Client, archive: Vec<u8>) -> Result<()> {
-    let code = FunctionCodeBuilder::default().zip_file(Blob::new(archive)).build();
+    let code = FunctionCodeBuilder::default()
+        .zip_file(Blob::new(archive))
+        .build();
     for number in 1..=COUNT {
-        let handler = if number == COUNT { "index.stream" } else { "index.echo" };
+        let handler = if number == COUNT {
+            "index.stream"
+        } else {
+            "index.echo"
+        };
         let made = client
             .create_function()
             .function_name(name(number))
@@ -52,10 +61,16 @@ async fn create(client: &Client, archive: Vec<u8>) -> Result<()> {
             .role("arn:aws:iam::000000000000:role/any")
             .timeout(20)
             .code(code.clone())
-            .environment(EnvironmentBuilder::default().variables("COLOUR", "red").build());
+            .environment(
+                EnvironmentBuilder::default()
+                    .variables("COLOUR", "red")
+                    .build(),
+            );
         let made = made.send().await?;
         assert_eq!(made.function_name(), Some(name(number).as_str()));
-        let wait = client.wait_until_function_active_v2().function_name(name(number));
+        let wait = client
+            .wait_until_function_active_v2()
+            .function_name(name(number));
         let active = wait.wait(PATIENCE).await?.into_result()?;
         let told = active.configuration().and_then(|told| told.state());
         assert_eq!(told, Some(&State::Active));
@@ -65,35 +80,73 @@ async fn create(client: &Client, archive: Vec<u8>) -> Result<()> {
 
 async fn call(client: &Client) -> Result<()> {
     let event = r#"{"words": ["to", "and", "fro"], "ü": 1.5}"#;
-    let call = client.invoke().function_name(name(1)).log_type(LogType::Tail);
+    let call = client
+        .invoke()
+        .function_name(name(1))
+        .log_type(LogType::Tail);
     let answer = call.payload(Blob::new(event)).send().await?;
     let said = String::from_utf8(answer.payload().expect("an answer").as_ref().to_vec())?;
-    assert_eq!(said, r#"{"event":{"words":["to","and","fro"],"ü":1.5},"colour":"red"}"#);
+    assert_eq!(
+        said,
+        r#"{"event":{"words":["to","and","fro"],"ü":1.5},"colour":"red"}"#
+    );
     assert_eq!((answer.status_code(), answer.function_error()), (200, None));
-    assert!(answer.log_result().is_some_and(|log| !log.is_empty()), "{answer:?}");
+    assert!(
+        answer.log_result().is_some_and(|log| !log.is_empty()),
+        "{answer:?}"
+    );
 
-    let failed = client.invoke().function_name(name(1)).payload(Blob::new("null")).send().await?;
+    let failed = client
+        .invoke()
+        .function_name(name(1))
+        .payload(Blob::new("null"))
+        .send()
+        .await?;
     assert_eq!(failed.function_error(), Some("Unhandled"), "{failed:?}");
-    let event = client.invoke().function_name(name(1)).invocation_type(InvocationType::Event);
-    assert_eq!(event.payload(Blob::new("{}")).send().await?.status_code(), 202);
+    let event = client
+        .invoke()
+        .function_name(name(1))
+        .invocation_type(InvocationType::Event);
+    assert_eq!(
+        event.payload(Blob::new("{}")).send().await?.status_code(),
+        202
+    );
     Ok(())
 }
 
 async fn change(client: &Client) -> Result<()> {
-    let change = client.update_function_configuration().function_name(name(1));
-    let variables = EnvironmentBuilder::default().variables("COLOUR", "blue").build();
+    let change = client
+        .update_function_configuration()
+        .function_name(name(1));
+    let variables = EnvironmentBuilder::default()
+        .variables("COLOUR", "blue")
+        .build();
     change.environment(variables).send().await?;
-    let wait = client.wait_until_function_updated_v2().function_name(name(1));
+    let wait = client
+        .wait_until_function_updated_v2()
+        .function_name(name(1));
     wait.wait(PATIENCE).await?;
-    let call = client.invoke().function_name(name(1)).payload(Blob::new("{}"));
-    let said = String::from_utf8(call.send().await?.payload().expect("an answer").as_ref().into())?;
+    let call = client
+        .invoke()
+        .function_name(name(1))
+        .payload(Blob::new("{}"));
+    let said = String::from_utf8(
+        call.send()
+            .await?
+            .payload()
+            .expect("an answer")
+            .as_ref()
+            .into(),
+    )?;
     assert_eq!(said, r#"{"event":{},"colour":"blue"}"#);
     Ok(())
 }
 
 /// Pieces come when the function has written them, not when it has ended.
 async fn stream(client: &Client) -> Result<()> {
-    let call = client.invoke_with_response_stream().function_name(name(COUNT));
+    let call = client
+        .invoke_with_response_stream()
+        .function_name(name(COUNT));
     let mut answer = call.payload(Blob::new(r#"{"lines": 3}"#)).send().await?;
     let (mut said, mut times, mut ended) = (Vec::new(), Vec::new(), false);
     while let Some(event) = answer.event_stream.recv().await? {
@@ -123,7 +176,11 @@ async fn list(client: &Client) -> Result<()> {
         let page = page?;
         assert!(page.functions().len() <= 2, "{page:?}");
         count += 1;
-        found.extend(page.functions().iter().filter_map(|one| one.function_name.clone()));
+        found.extend(
+            page.functions()
+                .iter()
+                .filter_map(|one| one.function_name.clone()),
+        );
     }
     let expected: Vec<_> = (1..=COUNT).map(name).collect();
     assert_eq!((found, count), (expected, 2));
@@ -132,12 +189,21 @@ async fn list(client: &Client) -> Result<()> {
 
 async fn delete(client: &Client) -> Result<()> {
     for number in 1..=COUNT {
-        client.delete_function().function_name(name(number)).send().await?;
+        client
+            .delete_function()
+            .function_name(name(number))
+            .send()
+            .await?;
     }
     let gone = client.get_function().function_name(name(1)).send().await;
     let error = gone.expect_err("it was deleted").into_service_error();
     assert!(error.is_resource_not_found_exception(), "{error:?}");
-    assert!(error.message().is_some_and(|text| text.contains("rust-sdk-1")), "{error:?}");
+    assert!(
+        error
+            .message()
+            .is_some_and(|text| text.contains("rust-sdk-1")),
+        "{error:?}"
+    );
     Ok(())
 }
 
