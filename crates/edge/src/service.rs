@@ -18,7 +18,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, reques
 use hyper::body::Incoming;
 use hyper::service::Service;
 
-use crate::{Arrived, Origin};
 use crate::answer::{CACHE_STATUS, Refusal, clean, options, seal};
 use crate::body::{EdgeBody, Kind};
 use crate::conn::{ConnState, lock};
@@ -30,6 +29,7 @@ use crate::request::{Host, check, forward, is_of_server, path_and_query, written
 use crate::serve::Worker;
 use crate::store::{self, Asker, Begin, Query};
 use crate::upload::upload;
+use crate::{Arrived, Origin};
 
 /// Fields that say which trace a request is part of.
 static TRACE_FIELDS: [HeaderName; 2] = [
@@ -397,7 +397,10 @@ impl Service<Request<Incoming>> for Requests {
 
     fn call(&self, mut request: Request<Incoming>) -> Answering {
         self.connection.begin_request();
-        if TRACE_FIELDS.iter().any(|name| request.headers().contains_key(name)) {
+        if TRACE_FIELDS
+            .iter()
+            .any(|name| request.headers().contains_key(name))
+        {
             let now = Instant::now();
             request.extensions_mut().insert(Arrived(now));
         }

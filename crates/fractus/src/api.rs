@@ -172,7 +172,8 @@ pub(crate) struct Events {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Schedule {
     pub(crate) function: String,
-    pub(crate) schedule: String,
+    #[serde(rename = "schedule")]
+    pub(crate) expression: String,
     pub(crate) timezone: String,
     pub(crate) next_ms: Option<u64>,
     pub(crate) last_fire_ms: Option<u64>,

@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use tokio::runtime;
 
 use crate::commands::{
-    bench, bucket, cp, demo, deploy, doctor, events, invoke, logs, ls, queue, rm, status, trace, up,
-    usage,
+    bench, bucket, cp, demo, deploy, doctor, events, invoke, logs, ls, queue, rm, status, trace,
+    up, usage,
 };
 use crate::failure::Failure;
 use crate::output::Output;

@@ -13,7 +13,7 @@ mod tests;
 
 pub use answer::{answer_from_json, raw_answer, raw_event};
 pub use invoke::{event_request, http_answer, is_http_event, plain_answer};
-pub use prelude::{StreamPrelude, prelude_head, stream_response};
 pub use object::ObjectEvent;
+pub use prelude::{StreamPrelude, prelude_head, stream_response};
 pub(crate) use time::civil;
 pub use url::{UrlContext, url_event};

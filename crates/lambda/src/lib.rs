@@ -19,7 +19,7 @@ pub mod sigv4;
 
 pub use error::{ErrorShape, Exit};
 pub use event::{
-    ObjectEvent, StreamPrelude, UrlContext, answer_from_json, event_request, http_answer, is_http_event,
-    plain_answer, prelude_head, raw_answer, raw_event, stream_response, url_event,
+    ObjectEvent, StreamPrelude, UrlContext, answer_from_json, event_request, http_answer,
+    is_http_event, plain_answer, prelude_head, raw_answer, raw_event, stream_response, url_event,
 };
 pub use runtime_api::{Answer, ApiLimits, Driver, Invocation, RuntimeApi, runtime_api};

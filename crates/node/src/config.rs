@@ -12,7 +12,9 @@ use fractus_stdx::ByteSize;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::limits::{CONFIG_MAX, DRAIN_MAX_S, EVENT_RETRY_MAX_S, INSTANCES_MAX, PRICE_MAX, UPSTREAMS_MAX};
+use crate::limits::{
+    CONFIG_MAX, DRAIN_MAX_S, EVENT_RETRY_MAX_S, INSTANCES_MAX, PRICE_MAX, UPSTREAMS_MAX,
+};
 
 /// A configuration as a user writes it, in a file or by flags. What is left out keeps its default;
 /// unknown keys are refused.

@@ -20,12 +20,13 @@ use fractus_stdx::ErrorChain;
 use thiserror::Error;
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::artifacts::{ArtifactError, Artifacts, Compiled, Digest};
 use crate::api::mappings::Stored;
 use crate::api::request_id;
+use crate::artifacts::{ArtifactError, Artifacts, Compiled, Digest};
 use crate::clock::now_ms;
 use crate::events::{
-    Event, Events, Mapping, QueueSpec, ScheduleError, ScheduleSpec, Source, WriteError as EventsWriteError,
+    Event, Events, Mapping, QueueSpec, ScheduleError, ScheduleSpec, Source,
+    WriteError as EventsWriteError,
 };
 use crate::functions::{Current, Desk, Entry, Function, Functions, Version};
 use crate::limits::{FUNCTIONS_MAX, VERSIONS_KEPT};
@@ -67,13 +68,17 @@ fn watched(current: &Current) -> Watched {
 /// When a function is called, by the names of the schedules.
 fn schedules(entry: &Entry) -> Vec<ScheduleSpec> {
     let triggers = &entry.latest.manifest().triggers;
-    let specs = triggers.cron.iter().enumerate().map(|(at, cron)| ScheduleSpec {
-        name: format!("cron-{at}"),
-        expression: cron.schedule.clone(),
-        timezone: cron.timezone.clone(),
-        qualifier: None,
-        payload: cron.payload.clone().map(Into::into),
-    });
+    let specs = triggers
+        .cron
+        .iter()
+        .enumerate()
+        .map(|(at, cron)| ScheduleSpec {
+            name: format!("cron-{at}"),
+            expression: cron.schedule.clone(),
+            timezone: cron.timezone.clone(),
+            qualifier: None,
+            payload: cron.payload.clone().map(Into::into),
+        });
     let mut specs: Vec<_> = specs.collect();
     specs.sort_unstable_by(|one, other| one.name.cmp(&other.name));
     specs
@@ -252,7 +257,9 @@ impl Control {
     async fn reschedule(&self) {
         let mut kept: BTreeMap<FunctionName, Vec<ScheduleSpec>> = BTreeMap::new();
         for schedule in self.events.schedules(None) {
-            kept.entry(schedule.function).or_default().push(schedule.spec);
+            kept.entry(schedule.function)
+                .or_default()
+                .push(schedule.spec);
         }
         for (name, entry) in self.functions.snapshot().iter() {
             let specs = schedules(entry);
@@ -301,9 +308,11 @@ impl Control {
             };
             self.functions.version(version, revision, Arc::clone(&desk))
         };
-        let published = published.into_iter().map(|(published, (number, revision))| {
-            (published, version(number, revision, Some(published)))
-        });
+        let published = published
+            .into_iter()
+            .map(|(published, (number, revision))| {
+                (published, version(number, revision, Some(published)))
+            });
         let entry = Entry {
             published: published.collect(),
             latest: version(number, current, None),
@@ -381,7 +390,10 @@ impl Control {
 
     /// Deploys a revision: compiles the artifact if need be, writes the revision down and serves
     /// it. Calls in flight end on the revision that they began on.
-    pub(crate) async fn deploy(self: &Arc<Self>, deploy: Deploy) -> Result<Deployment, DeployError> {
+    pub(crate) async fn deploy(
+        self: &Arc<Self>,
+        deploy: Deploy,
+    ) -> Result<Deployment, DeployError> {
         let manifest = &deploy.manifest;
         manifest.check().map_err(DeployError::Manifest)?;
         if let Some(route) = routes::reserved(manifest) {
@@ -412,7 +424,11 @@ impl Control {
     }
 
     /// Whether a revision may come after what is there.
-    fn check_expected(&self, deploy: &Deploy, before: Option<&Arc<Entry>>) -> Result<(), DeployError> {
+    fn check_expected(
+        &self,
+        deploy: &Deploy,
+        before: Option<&Arc<Entry>>,
+    ) -> Result<(), DeployError> {
         match (deploy.expected, before) {
             (Expected::Nothing, Some(_)) => Err(DeployError::Exists),
             (Expected::Revision(_), None) => Err(DeployError::Missing),
@@ -464,11 +480,14 @@ impl Control {
         // With any number: only to see whether its routes are free.
         let latest = |number| {
             let version = Version::latest(number);
-            self.functions.version(version, new.clone(), Arc::clone(&desk))
+            self.functions
+                .version(version, new.clone(), Arc::clone(&desk))
         };
         let mut entry = Entry {
             latest: latest(0),
-            published: before.as_ref().map_or_else(BTreeMap::new, |b| b.published.clone()),
+            published: before
+                .as_ref()
+                .map_or_else(BTreeMap::new, |b| b.published.clone()),
             last_published: before.as_ref().map_or(0, |b| b.last_published),
             attachments: Arc::clone(&attachments),
             generation: self.functions.generation(),
@@ -493,19 +512,22 @@ impl Control {
         let entry = self.enter(current, entry)?;
         self.forget(held).await;
         let had_triggers = |before: &Arc<Entry>| !before.latest.manifest().triggers.is_empty();
-        if before.as_ref().is_some_and(had_triggers)
-            || !entry.latest.manifest().triggers.is_empty()
+        if before.as_ref().is_some_and(had_triggers) || !entry.latest.manifest().triggers.is_empty()
         {
             self.schedule(&entry).await?;
         }
-        let published = numbers.published.map(|(number, _)| &entry.published[&number]);
+        let published = numbers
+            .published
+            .map(|(number, _)| &entry.published[&number]);
         let published = published.cloned();
         Ok((entry, published))
     }
 
     /// Has a function called at the times that its manifest says.
     async fn schedule(&self, entry: &Entry) -> Result<(), DeployError> {
-        let set = self.events.set_schedules(entry.latest.name(), schedules(entry));
+        let set = self
+            .events
+            .set_schedules(entry.latest.name(), schedules(entry));
         set.await.map_err(DeployError::Schedule)?;
         Ok(self.map_queues().await?)
     }
@@ -528,7 +550,10 @@ impl Control {
         // As many of the others as the registry keeps.
         let newest = entry.latest.number();
         let others = newest.saturating_sub(VERSIONS_KEPT - 1)..=newest;
-        entry.latest.desk().retain(&others.chain(published).collect());
+        entry
+            .latest
+            .desk()
+            .retain(&others.chain(published).collect());
         current.insert(entry.latest.name().clone(), Arc::clone(&entry));
         self.serve(current)?;
         Ok(entry)
@@ -569,7 +594,9 @@ impl Control {
                 row.settings.get_or_insert_default().description = description;
             }
             let written = row.clone();
-            let numbers = control.registry.run(move |registry| registry.publish(&written));
+            let numbers = control
+                .registry
+                .run(move |registry| registry.publish(&written));
             let numbers = numbers.await.map_err(DeployError::from)?;
             let mut entry = control.renewed(entry);
             control.add_version(&mut entry, numbers, row);
@@ -609,7 +636,9 @@ impl Control {
             let mut entry = control.renewed(entry);
             entry.attachments = Arc::new(attachments);
             let written = Arc::clone(&entry.attachments);
-            let work = control.registry.run(move |registry| registry.attach(&name, &written));
+            let work = control
+                .registry
+                .run(move |registry| registry.attach(&name, &written));
             work.await.map_err(DeployError::from)?;
             Ok((control.enter(current, entry)?, told))
         })
@@ -709,7 +738,9 @@ impl Control {
 
     /// All event source mappings.
     pub(crate) async fn mappings(&self) -> Result<Vec<Stored>, RegistryError> {
-        let documents = self.registry.run(|registry| registry.documents(DocumentKind::Mapping));
+        let documents = self
+            .registry
+            .run(|registry| registry.documents(DocumentKind::Mapping));
         let documents = documents.await?;
         let read = |(_, text): (String, String)| serde_json::from_str(&text).ok();
         Ok(documents.into_iter().filter_map(read).collect())
@@ -845,7 +876,11 @@ impl Control {
         done: &Committed,
     ) {
         let (name, text) = (bucket.as_str(), key.as_str());
-        let called = self.watched.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let called = self
+            .watched
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let watching = called.get(name).map(Vec::as_slice).unwrap_or_default();
         for (function, trigger) in watching {
             if !trigger.matches(name, text, change) {
@@ -876,7 +911,10 @@ impl Control {
 
 /// What people say of a revision.
 fn said(revision: &Revision) -> &str {
-    revision.settings.as_ref().map_or("", |settings| &settings.description)
+    revision
+        .settings
+        .as_ref()
+        .map_or("", |settings| &settings.description)
 }
 
 /// Whether two revisions are the same but for what people say of them.

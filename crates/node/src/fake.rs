@@ -7,7 +7,10 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use fractus_func::{Body, BoxFuture, Call, CallError, CompileError, Description, Host, Identity, LoadError, Manifest, Outcome, Program, Report, Runtime, RuntimeKind};
+use fractus_func::{
+    Body, BoxFuture, Call, CallError, CompileError, Description, Host, Identity, LoadError,
+    Manifest, Outcome, Program, Report, Runtime, RuntimeKind,
+};
 use http_body_util::{BodyExt, Empty};
 use tokio::sync::Semaphore;
 

@@ -11,10 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
-use fractus_func::{
-    Body, Call, CallError, EventCall, FunctionName, Outcome, Program, RequestId,
-};
 use fractus_func::trace::Price;
+use fractus_func::{Body, Call, CallError, EventCall, FunctionName, Outcome, Program, RequestId};
 use fractus_lambda::sigv4::SigningKeys;
 use http::header::CONTENT_LENGTH;
 

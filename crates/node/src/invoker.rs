@@ -65,7 +65,9 @@ impl Invoker for FunctionInvoker {
             is_stopped: entry.attachments.reserved == Some(0),
             on_success: config.on_success.map(Destination),
             on_failure: config.on_failure.map(Destination),
-            dead_letter: settings.and_then(|settings| settings.dead_letter.clone()).map(Destination),
+            dead_letter: settings
+                .and_then(|settings| settings.dead_letter.clone())
+                .map(Destination),
         })
     }
 
@@ -74,7 +76,7 @@ impl Invoker for FunctionInvoker {
         destination: &Destination,
         letter: Letter,
     ) -> BoxFuture<'static, Result<(), DeliverError>> {
-        let control = self.control.clone();
+        let control = Weak::clone(&self.control);
         let arn = destination.0.clone();
         Box::pin(async move {
             let control = control.upgrade().ok_or_else(stopping)?;
@@ -139,7 +141,9 @@ async fn invoke(functions: &Functions, event: Event) -> Verdict {
         arn: arn.into(),
         event: event.payload,
         client_context: event.client_context,
-        trace: event.trace.and_then(|trace| HeaderValue::from_str(&trace).ok()),
+        trace: event
+            .trace
+            .and_then(|trace| HeaderValue::from_str(&trace).ok()),
         tail: None,
     };
     match invocation.run(functions).await {
@@ -174,7 +178,7 @@ async fn deliver(control: &Control, arn: &str, letter: Letter) -> Result<(), Del
         return send(control, queue, letter).await;
     }
     let services = control.functions().services();
-    let reference = FunctionRef::parse(arn).map_err(|_| DeliverError::Gone)?;
+    let reference = FunctionRef::parse(arn).or(Err(DeliverError::Gone))?;
     let is_here = reference.region.as_deref() == Some(&*services.region)
         && reference.account.as_deref() == Some(ACCOUNT);
     let entry = control.functions().get(&reference.name);

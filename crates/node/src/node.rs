@@ -28,7 +28,9 @@ use crate::descriptors;
 use crate::events::{Clock, Events, EventsConfig, OpenError};
 use crate::functions::{Budget, Functions, Services};
 use crate::invoker::FunctionInvoker;
-use crate::limits::{ACCOUNT, COUNTERS_SAVE_MS, CONTROL_GRACE_MS, CONTROL_THREADS, SETTLE_MS, SWEEP_MS};
+use crate::limits::{
+    ACCOUNT, CONTROL_GRACE_MS, CONTROL_THREADS, COUNTERS_SAVE_MS, SETTLE_MS, SWEEP_MS,
+};
 use crate::listener::{self, Listener, Served};
 use crate::logs::Logs;
 use crate::openlambda::OpenLambda;
@@ -123,7 +125,13 @@ impl Node {
             .build()
             .map_err(StartError::Threads)?;
         let drain = config.drain;
-        let control = assemble(config, &data, listeners.addresses.edge, &runtime, &credentials)?;
+        let control = assemble(
+            config,
+            &data,
+            listeners.addresses.edge,
+            &runtime,
+            &credentials,
+        )?;
         runtime
             .block_on(control.restore())
             .map_err(StartError::Restore)?;
@@ -158,7 +166,11 @@ impl Node {
             .serve(listeners.edge)
             .map_err(StartError::Serve)?;
         let handle = runtime.handle();
-        let aws = Api::new(Arc::clone(&control), credentials.keys(), listeners.addresses.edge);
+        let aws = Api::new(
+            Arc::clone(&control),
+            credentials.keys(),
+            listeners.addresses.edge,
+        );
         let api = listener::serve(handle, listeners.api, api::router(aws));
         let api = api.map_err(StartError::Threads)?;
         let service = Arc::new(Admin {
@@ -227,7 +239,11 @@ impl Node {
             if cut > 0 {
                 tracing::warn!(cut, "connections were cut at the end of the drain time");
             }
-            service.control.events().stop(drain.saturating_sub(begin.elapsed())).await;
+            service
+                .control
+                .events()
+                .stop(drain.saturating_sub(begin.elapsed()))
+                .await;
             let left = drain.saturating_sub(begin.elapsed());
             let grace = left.max(Duration::from_millis(CONTROL_GRACE_MS));
             tokio::join!(api.shutdown(grace), admin.shutdown(grace));
@@ -325,11 +341,17 @@ fn assemble(
         ..defaults
     });
     let worker = OpenLambda::new(&credentials.admin_token, functions.generation());
-    let fixed = Fixed::new(&functions, &store, &outbound, config.upstreams, worker.clone());
+    let fixed = Fixed::new(
+        &functions,
+        &store,
+        &outbound,
+        config.upstreams,
+        worker.clone(),
+    );
     let events = EventsConfig {
-        retry_delays_ms: config.event_retries.map(|delay| {
-            u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)
-        }),
+        retry_delays_ms: config
+            .event_retries
+            .map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)),
         account: ACCOUNT.to_owned(),
         region: credentials.region.clone(),
         ..EventsConfig::default()

@@ -132,9 +132,5 @@ pub(crate) fn urls(manifest: &Manifest, edge: SocketAddr) -> Vec<String> {
         Some(host) => format!("http://{host}:{}{}", edge.port(), route.path),
         None => format!("http://{edge}{}", route.path),
     };
-    own[1..]
-        .iter()
-        .chain(&manifest.routes)
-        .map(url)
-        .collect()
+    own[1..].iter().chain(&manifest.routes).map(url).collect()
 }

@@ -28,7 +28,8 @@ pub(crate) struct UsageQuery<'a> {
 
 impl UsageQuery<'_> {
     fn wants(&self, record: &UsageRecord) -> bool {
-        self.function.is_none_or(|name| record.function.as_str() == name)
+        self.function
+            .is_none_or(|name| record.function.as_str() == name)
             && self.request_id.is_none_or(|id| record.request_id == id)
             && record.ended_ms >= self.since_ms
     }
@@ -56,7 +57,11 @@ impl Usage {
             Some(first) if records.len() == USAGE_RECORDS_MAX => first.ended_ms,
             _ => 0,
         };
-        let records: Vec<_> = records.iter().filter(|record| query.wants(record)).cloned().collect();
+        let records: Vec<_> = records
+            .iter()
+            .filter(|record| query.wants(record))
+            .cloned()
+            .collect();
         let mut sums: BTreeMap<_, Counters> = BTreeMap::new();
         for record in records {
             let key = (record.function.clone(), record.version);

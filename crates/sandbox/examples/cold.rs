@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use fractus_func::{Body, BoxFuture, Call, FunctionName, Host, Identity, Limits, LogStream, Manifest, Memory, OutboundError, Program, Report, RequestId, Runtime, Tunnel};
+use fractus_func::{
+    Body, BoxFuture, Call, FunctionName, Host, Identity, Limits, LogStream, Manifest, Memory,
+    OutboundError, Program, Report, RequestId, Runtime, Tunnel,
+};
 use fractus_sandbox::{SandboxConfig, SandboxRuntime};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -109,7 +112,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     for number in 0..functions {
         let compiled = folder.path().join(format!("{number}.compiled"));
         std::fs::write(&compiled, runtime.compile(&function(number)?)?)?;
-        programs.push(runtime.load(&compiled, &Manifest::named("cold".parse()?), &Identity::default())?);
+        programs.push(runtime.load(
+            &compiled,
+            &Manifest::named("cold".parse()?),
+            &Identity::default(),
+        )?);
     }
     let host = Arc::new(Quiet("cold".parse()?, Limits::default(), Mutex::default()));
     std::thread::sleep(Duration::from_secs(1));

@@ -8,7 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use fractus_func::{Body, BoxFuture, Call, CallError, Host, Identity, Limits, LogStream, Manifest, Outcome, Program, RuntimeKind};
+use fractus_func::{
+    Body, BoxFuture, Call, CallError, Host, Identity, Limits, LogStream, Manifest, Outcome,
+    Program, RuntimeKind,
+};
 use fractus_lambda::{ApiLimits, ErrorShape, runtime_api};
 use fractus_stdx::ErrorChain;
 use tokio::net::TcpListener;
@@ -610,7 +613,10 @@ pub(crate) fn layer_env(lease: &Lease, python: Option<&str>) -> Vec<(String, Str
     let python = format!("/opt/python:/opt/python/lib/python{version}/site-packages");
     vec![
         ("PYTHONPATH".to_owned(), python),
-        ("NODE_PATH".to_owned(), "/opt/nodejs/node_modules".to_owned()),
+        (
+            "NODE_PATH".to_owned(),
+            "/opt/nodejs/node_modules".to_owned(),
+        ),
     ]
 }
 

@@ -6,12 +6,12 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::code::OPT;
 use crate::landlock;
 use crate::limits::{
     EGRESS_BACKLOG, FILES_OPEN_MAX, ROOT_BYTES, RUNTIME_API_BACKLOG, SIGNALS_PENDING_MAX,
     ZYGOTE_TMP_BYTES,
 };
-use crate::code::OPT;
 use crate::plan::{Arg, Plan};
 use crate::seccomp;
 use crate::sys::{AT_RECURSIVE, OPEN_TREE_CLONE};
@@ -219,7 +219,10 @@ fn register(at: usize) -> u8 {
 /// only what AWS Lambda's runtimes look for is linked.
 fn layer_links(root: &Root, sources: &[&(PathBuf, String)]) -> Vec<(String, String)> {
     let below = format!("{LAYERS}/");
-    let folders = root.folders.iter().chain(root.links.iter().map(|(place, _)| place));
+    let folders = root
+        .folders
+        .iter()
+        .chain(root.links.iter().map(|(place, _)| place));
     let mut places = folders.chain(sources.iter().map(|(_, place)| place));
     let target = format!("{TASK}/{OPT}");
     if places.any(|place| place == LAYERS || place.starts_with(&below)) {

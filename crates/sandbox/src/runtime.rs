@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fractus_func::{CompileError, Description, Identity, LoadError, Manifest, Memory, Program, Runtime, RuntimeKind};
+use fractus_func::{
+    CompileError, Description, Identity, LoadError, Manifest, Memory, Program, Runtime, RuntimeKind,
+};
 use thiserror::Error;
 
 use crate::cgroup::Trees;

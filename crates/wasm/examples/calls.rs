@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use fractus_func::{Body, BoxFuture, Call, FunctionName, Host, Identity, Limits, LogStream, Manifest, OutboundError, Report, RequestId, Runtime, Tunnel};
+use fractus_func::{
+    Body, BoxFuture, Call, FunctionName, Host, Identity, Limits, LogStream, Manifest,
+    OutboundError, Report, RequestId, Runtime, Tunnel,
+};
 use fractus_wasm::{WasmConfig, WasmRuntime};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty};
@@ -49,7 +52,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let runtime = WasmRuntime::new(&WasmConfig { threads: 1 })?;
     let compiled = tempfile::NamedTempFile::new()?;
     std::fs::write(compiled.path(), runtime.compile(&std::fs::read(path)?)?)?;
-    let program = runtime.load(compiled.path(), &Manifest::named("calls".parse()?), &Identity::default())?;
+    let program = runtime.load(
+        compiled.path(),
+        &Manifest::named("calls".parse()?),
+        &Identity::default(),
+    )?;
     let host: Arc<dyn Host> = Arc::new(Quiet("bench".parse()?, Limits::default()));
     let mut micros = Vec::with_capacity(calls);
     let began = Instant::now();

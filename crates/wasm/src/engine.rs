@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{JoinHandle, Thread};
 
-use fractus_func::{CompileError, Description, Identity, LoadError, Manifest, Program, Runtime, RuntimeKind};
+use fractus_func::{
+    CompileError, Description, Identity, LoadError, Manifest, Program, Runtime, RuntimeKind,
+};
 use thiserror::Error;
 use tokio::runtime::{Builder, Handle};
 use wasmtime::component::Linker;

@@ -22,18 +22,16 @@ pub(crate) async fn run(context: &Context, _args: Args) -> Result<ExitCode, Fail
         return Ok(ExitCode::SUCCESS);
     }
     let events: Events = admin.get("/v1/events").await?;
-    let oldest = events
-        .oldest_ms
-        .map_or_else(String::new, |ms| format!(", the oldest since {}", rfc3339(ms)));
-    output.line(format_args!("{} wait{oldest}, {} run", events.queued, events.in_flight))?;
+    let oldest = events.oldest_ms.map_or_else(String::new, |ms| {
+        format!(", the oldest since {}", rfc3339(ms))
+    });
+    output.line(format_args!(
+        "{} wait{oldest}, {} run",
+        events.queued, events.in_flight
+    ))?;
     output.line(format_args!(
         "since the start: {} taken, {} done, {} given up, {} tried again, {} delivered, {} dropped",
-        events.added,
-        events.done,
-        events.failed,
-        events.retried,
-        events.delivered,
-        events.dropped
+        events.added, events.done, events.failed, events.retried, events.delivered, events.dropped
     ))?;
     if events.stopped {
         output.note("the disk failed: no events are taken or run until the node is restarted");
@@ -54,7 +52,7 @@ pub(crate) async fn run(context: &Context, _args: Args) -> Result<ExitCode, Fail
     for schedule in events.schedules {
         table.push([
             schedule.function,
-            schedule.schedule,
+            schedule.expression,
             schedule.timezone,
             time(schedule.next_ms),
             time(schedule.last_fire_ms),

@@ -61,7 +61,7 @@ pub(crate) struct Args {
     /// Trace the call, and show on standard error what happened when and what it cost
     #[arg(long)]
     trace: bool,
-    /// Write the trace to a file, for ui.perfetto.dev or chrome://tracing
+    /// Write the trace to a file, in the form of Chrome's trace events
     #[arg(long, value_name = "FILE", requires = "trace")]
     chrome: Option<PathBuf>,
     /// The node's data directory, as `fractus --data DIR` before the command also says
@@ -126,7 +126,10 @@ fn parse_header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
 pub(crate) async fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     let node = find(context.data())?;
     // Who may not read traces is told so before the call.
-    let admin = args.trace.then(|| Admin::connect(context.data())).transpose()?;
+    let admin = args
+        .trace
+        .then(|| Admin::connect(context.data()))
+        .transpose()?;
     let pace = Pace::default();
     let target = url(node.edge, &path(&args));
     let mut request = request(&args, &target, &pace).await?;
@@ -160,12 +163,19 @@ fn ask_for_trace(headers: &mut HeaderMap) {
     }
     // The keys of a hash map are random.
     let random = || RandomState::new().build_hasher().finish();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
     let trace = TraceId::new(now_ms, u128::from(random()) << 64 | u128::from(random()));
     let context = TraceContext::new(trace).within(SpanId::new(random()));
-    let field = context.to_traceparent().and_then(|text| HeaderValue::try_from(text).ok());
-    headers.insert(TRACEPARENT, field.expect("there is a parent, and digits are ASCII"));
+    let field = context
+        .to_traceparent()
+        .and_then(|text| HeaderValue::try_from(text).ok());
+    headers.insert(
+        TRACEPARENT,
+        field.expect("there is a parent, and digits are ASCII"),
+    );
 }
 
 /// Writes an answer out; a failed call is a failure.

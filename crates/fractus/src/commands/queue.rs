@@ -95,11 +95,19 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<ExitCode, Failu
                     change.insert(key.to_owned(), value);
                 }
             };
-            set("visibility_ms", visibility.map(|s| json!(s.saturating_mul(1000))));
-            set("retention_ms", retention.map(|s| json!(s.saturating_mul(1000))));
+            set(
+                "visibility_ms",
+                visibility.map(|s| json!(s.saturating_mul(1000))),
+            );
+            set(
+                "retention_ms",
+                retention.map(|s| json!(s.saturating_mul(1000))),
+            );
             set("max_receives", max_receives.map(Value::from));
             set("dead_letter", dead_letter.map(Value::from));
-            let told: Value = admin.call(Method::PUT, &path(&name), &change, STALL_MAX).await?;
+            let told: Value = admin
+                .call(Method::PUT, &path(&name), &change, STALL_MAX)
+                .await?;
             if output.json {
                 output.json(&told)?;
             } else {

@@ -94,10 +94,7 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         otel: OtelSpec { endpoint: otel },
         ..listen.config(context.given.clone())
     };
-    let config = file
-        .with(flags)
-        .check()
-        .map_err(|error| unusable(&error))?;
+    let config = file.with(flags).check().map_err(|error| unusable(&error))?;
     let data = config.data.clone();
     let mut running = Running::start(config)?;
     // A node does not end because nobody reads its greeting.

@@ -45,13 +45,15 @@ fn seconds(text: &str) -> Result<u64, String> {
         'd' => 86_400,
         _ => return Err(wrong()),
     };
-    let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    let number = text[..text.len() - 1].parse::<u64>().or(Err(wrong()))?;
     number.checked_mul(scale).ok_or_else(wrong)
 }
 
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
@@ -62,9 +64,12 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<ExitCode, Failu
         path.push_str("&function=");
         path.push_str(name.as_str());
     }
-    let since_ms = args.since.map(|seconds| now_ms().saturating_sub(seconds.saturating_mul(1000)));
+    let since_ms = args
+        .since
+        .map(|seconds| now_ms().saturating_sub(seconds.saturating_mul(1000)));
     if let Some(since_ms) = since_ms {
-        path.push_str(&format!("&since_ms={since_ms}"));
+        path.push_str("&since_ms=");
+        path.push_str(&since_ms.to_string());
     }
     if output.json {
         output.json(&admin.get::<Value>(&path).await?)?;
@@ -104,7 +109,10 @@ fn show_sums(output: &Output, usage: &Usage, by_version: bool) -> Result<(), Fai
         }
         for version in &function.versions {
             let label = version.qualifier.as_deref().unwrap_or("gone");
-            table.push(sums(format!("  v{} {label}", version.version), &version.sums));
+            table.push(sums(
+                format!("  v{} {label}", version.version),
+                &version.sums,
+            ));
         }
     }
     output.raw(table.to_string().as_bytes())

@@ -180,10 +180,21 @@ fn a_traced_call_shows_all_that_happened() {
         (&told["traced"], &told["trace"]["trace_id"]),
         (&true.into(), &trace_id.into())
     );
-    let spans = spans(&told);
-    assert_eq!(spans.len(), names.len(), "{:?}", spans.keys());
+    assert_eq!(spans(&told).len(), names.len(), "{told:#}");
+    let run = check_parts(&told, &outgoing, parent);
+    assert!(own.contains(&run), "{own}");
+    check_costs(&node, &told);
+    check_chrome(&chrome, names.len());
+    let listed = node.ok(&["trace", "--function", "tracer"]);
+    assert!(listed.contains(id), "{listed}");
+}
+
+/// What the guest asked for is part of its run, whose id this returns; `parent` is what the server
+/// was told.
+fn check_parts(told: &Value, outgoing: &str, parent: &str) -> String {
+    let spans = spans(told);
     let (request, run) = (spans["request"], spans["run"]);
-    let sent = spans[outgoing.as_str()];
+    let sent = spans[outgoing];
     let parts = [sent, spans["GET photos"], spans["PUT photos"]];
     assert!(
         parts.iter().all(|part| part["parent"] == run["id"]),
@@ -192,7 +203,6 @@ fn a_traced_call_shows_all_that_happened() {
     assert_eq!(run["parent"], request["id"]);
     let ids = [&told["trace"]["trace_id"], &sent["id"]].map(|id| id.as_str().unwrap());
     assert_eq!(parent, format!("00-{}-{}-01", ids[0], ids[1]));
-    assert!(own.contains(run["id"].as_str().unwrap()));
     assert_eq!(
         sent["attributes"]["url.path"], "/a",
         "the query may hold secrets"
@@ -201,8 +211,11 @@ fn a_traced_call_shows_all_that_happened() {
     assert_eq!(parts.map(bytes), [[4, 0], [4, 0], [0, 5]]);
     assert!(run["cpu_us"].as_u64() > Some(0), "{run}");
     assert_eq!(run["status"], 200);
+    run["id"].as_str().unwrap().to_owned()
+}
 
-    // What the spans cost by themselves is what the call costs, but for rounding.
+/// What the spans cost by themselves is what the call costs, but for rounding.
+fn check_costs(node: &Node, told: &Value) {
     let costs = told["costs"].as_array().unwrap();
     let own: u64 = costs.iter().map(|cost| cost["own"].as_u64().unwrap()).sum();
     let whole = told["cost"].as_u64().unwrap();
@@ -212,9 +225,6 @@ fn a_traced_call_shows_all_that_happened() {
     );
     let usage = node.json(&["usage", "tracer"]);
     assert_eq!(usage["records"][0]["cost"], whole);
-    check_chrome(&chrome, names.len());
-    let listed = node.ok(&["trace", "--function", "tracer"]);
-    assert!(listed.contains(id), "{listed}");
 }
 
 /// Whether the events of each thread lie within each other or apart.

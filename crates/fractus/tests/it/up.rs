@@ -169,7 +169,7 @@ fn wrong_command_lines_exit_with_2() {
     let data = Path::new("/nonexistent");
     for command in [
         &["fly"][..],
-        &["invoke", "Not_A_Name"],
+        &["invoke", "not.a.name"],
         &["cp", "a", "b"],
         &["cp", "fractus://a/b", "fractus://c/d"],
         &["cp", "-", "fractus://b/"],

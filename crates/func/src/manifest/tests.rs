@@ -231,7 +231,10 @@ fn triggers_and_methods_are_read_and_checked() {
         ("photos", "in/a.png", ObjectChange::Created),
         ("photos", "in/a.jpg", ObjectChange::Removed),
     ] {
-        assert!(!object.matches(bucket, key, change), "{bucket} {key} {change:?}");
+        assert!(
+            !object.matches(bucket, key, change),
+            "{bucket} {key} {change:?}"
+        );
     }
     assert_eq!(manifest.triggers.queue[0].batch, 10);
     let json = serde_json::to_string(&manifest).unwrap();
@@ -239,12 +242,21 @@ fn triggers_and_methods_are_read_and_checked() {
     for (line, told) in [
         ("methods = [\"get\"]", "no HTTP method"),
         ("[[triggers.cron]]\nschedule = \"* * *\"", "triggers.cron"),
-        ("[[triggers.cron]]\nschedule = \"@daily\"\ntimezone = \"Mars\"", "Mars"),
-        ("[[triggers.cron]]\nschedule = \"@daily\"\npayload = \"{\"", "not JSON"),
+        (
+            "[[triggers.cron]]\nschedule = \"@daily\"\ntimezone = \"Mars\"",
+            "Mars",
+        ),
+        (
+            "[[triggers.cron]]\nschedule = \"@daily\"\npayload = \"{\"",
+            "not JSON",
+        ),
         ("[[triggers.object]]\nbucket = \"\"", "names no bucket"),
         ("[[triggers.object]]\nbucket = \"b\"\non = []", "no change"),
         ("[[triggers.queue]]\nqueue = \"a b\"", "is no queue"),
-        ("[[triggers.queue]]\nqueue = \"a\"\nbatch = 0", "triggers.queue.batch"),
+        (
+            "[[triggers.queue]]\nqueue = \"a\"\nbatch = 0",
+            "triggers.queue.batch",
+        ),
         ("[[triggers.mail]]\nto = \"a\"", "cannot be read"),
     ] {
         let error = Manifest::from_toml(&format!("name = \"f\"\n{line}")).unwrap_err();

@@ -1,5 +1,7 @@
 //! The event of a change of an object, as S3 sends it.
 
+use std::fmt::Write as _;
+
 use fractus_func::{ObjectChange, RequestId};
 use serde_json::json;
 
@@ -30,7 +32,7 @@ pub struct ObjectEvent<'a> {
 
 impl ObjectEvent<'_> {
     /// The event as JSON: `{"Records": [one]}`, in version 2.1 of S3's form.
-    pub fn to_json(&self) -> Vec<u8> {
+    pub fn to_json(self) -> Vec<u8> {
         let name = match self.change {
             ObjectChange::Created => "ObjectCreated:Put",
             ObjectChange::Removed => "ObjectRemoved:Delete",
@@ -80,7 +82,7 @@ fn form_encoded(key: &str) -> String {
                 text.push(char::from(byte));
             }
             b' ' => text.push('+'),
-            other => text.push_str(&format!("%{other:02X}")),
+            other => write!(text, "%{other:02X}").expect("a string takes all"),
         }
     }
     text
@@ -113,7 +115,10 @@ mod tests {
         assert_eq!(record["s3"]["bucket"]["arn"], "arn:aws:s3:::photos");
         let object = &record["s3"]["object"];
         assert_eq!(object["key"], "a+b/%C3%BC%2B.jpg");
-        assert_eq!((&object["size"], &object["eTag"]), (&7.into(), &"0123".into()));
+        assert_eq!(
+            (&object["size"], &object["eTag"]),
+            (&7.into(), &"0123".into())
+        );
         event.change = ObjectChange::Removed;
         let told: Value = serde_json::from_slice(&event.to_json()).unwrap();
         assert_eq!(told["Records"][0]["eventName"], "ObjectRemoved:Delete");

@@ -86,7 +86,9 @@ pub(super) async fn put_queue(
     let change: Change = body::json(body).await?;
     let events = admin.control.events();
     let before = events.queues(Some(&name)).await;
-    let mut spec = before.first().map_or_else(QueueSpec::default, |queue| queue.spec.clone());
+    let mut spec = before
+        .first()
+        .map_or_else(QueueSpec::default, |queue| queue.spec.clone());
     spec.visibility_ms = change.visibility_ms.unwrap_or(spec.visibility_ms);
     spec.retention_ms = change.retention_ms.unwrap_or(spec.retention_ms);
     spec.max_receives = change.max_receives.or(spec.max_receives);
@@ -107,9 +109,10 @@ pub(super) async fn delete_queue(
     Path(name): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let removed = admin.control.events().delete_queue(&name).await;
-    match removed.map_err(QueueError::from)? {
-        true => Ok(StatusCode::NO_CONTENT),
-        false => Err(QueueError::NotFound { name }.into()),
+    if removed.map_err(QueueError::from)? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(QueueError::NotFound { name }.into())
     }
 }
 
@@ -146,7 +149,10 @@ pub(super) async fn send(
         return Err(ApiError::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "message-too-large",
-            format!("a message has at most {QUEUE_MESSAGE_MAX} bytes, not {}", body.len()),
+            format!(
+                "a message has at most {QUEUE_MESSAGE_MAX} bytes, not {}",
+                body.len()
+            ),
             "keep the data in a bucket, and send its key",
         ));
     }

@@ -7,8 +7,8 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use fractus_func::limits::ARTIFACT_MAX;
-use fractus_func::trace::Price;
-use fractus_func::{Counters, FunctionName, Manifest, RequestId};
+use fractus_func::trace::{Cost, Price};
+use fractus_func::{Counters, FunctionName, Manifest, Outcome, RequestId};
 use fractus_lambda::model::Tags;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, StatusCode};
@@ -197,15 +197,22 @@ pub(super) struct UsageParameters {
 /// Sums over calls, and what those cost.
 fn costed(counters: &Counters, price: &Price) -> Value {
     let mut told = json!(counters);
-    let cost = price.request.0.saturating_mul(counters.calls - counters.throttled);
+    let cost = price
+        .request
+        .0
+        .saturating_mul(counters.calls - counters.throttled);
     let of_time = u128::from(counters.mb_ms) * u128::from(price.gb_second.0) / 1_024_000;
-    told["cost"] = cost.saturating_add(u64::try_from(of_time).unwrap_or(u64::MAX)).into();
+    told["cost"] = cost
+        .saturating_add(u64::try_from(of_time).unwrap_or(u64::MAX))
+        .into();
     told
 }
 
 /// What a revision is called: the number of its published version, or `$LATEST`.
 fn label(entry: &Entry, number: u64) -> Option<String> {
-    let found = entry.versions().find(|function| function.number() == number);
+    let found = entry
+        .versions()
+        .find(|function| function.number() == number);
     found.map(|function| function.identity().version.to_string())
 }
 
@@ -280,10 +287,18 @@ pub(super) async fn usage(
     } else {
         let snapshot = functions.snapshot();
         let wanted = |name: &&FunctionName| {
-            asked.function.as_deref().is_none_or(|wanted| name.as_str() == wanted)
+            asked
+                .function
+                .as_deref()
+                .is_none_or(|wanted| name.as_str() == wanted)
         };
         let entries = snapshot.iter().filter(|(name, _)| wanted(name));
-        (entries.map(|(_, entry)| exact_sums(entry, &price)).collect(), 0)
+        (
+            entries
+                .map(|(_, entry)| exact_sums(entry, &price))
+                .collect(),
+            0,
+        )
     };
     // Of a function that is gone there may still be records.
     match asked.function {
@@ -293,7 +308,13 @@ pub(super) async fn usage(
         _ => {
             let records = records.iter().map(|record| {
                 let mut told = json!(record);
-                told["cost"] = json!(price.call(record.billed_ms, record.memory_mb));
+                let is_refused = matches!(record.outcome, Outcome::Throttled | Outcome::NodeBusy);
+                let cost = if is_refused {
+                    Cost::default()
+                } else {
+                    price.call(record.billed_ms, record.memory_mb)
+                };
+                told["cost"] = json!(cost);
                 told
             });
             Ok(Json(json!({

@@ -6,9 +6,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, http::Uri};
-use fractus_blob::{
-    BucketName, Committed, ETag, ObjectKey, ObjectMeta, Precondition, WriteError,
-};
+use fractus_blob::{BucketName, Committed, ETag, ObjectKey, ObjectMeta, Precondition, WriteError};
 use fractus_func::BoxFuture;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -20,10 +18,10 @@ use crate::admin::body;
 use crate::admin::buckets::bucket_name;
 use crate::admin::error::ApiError;
 use crate::control::Control;
-use crate::outbound::Objects;
 use crate::origin::{
     CACHE_CONTROL_META, ObjectRequest, decode_key, object_response, split_object_path,
 };
+use crate::outbound::Objects;
 
 const PREFIX: &str = "/v1/objects";
 
@@ -164,7 +162,7 @@ impl Objects for GuestObjects {
         key: ObjectKey,
         request: http::Request<fractus_func::Body>,
     ) -> BoxFuture<'static, http::Response<fractus_func::Body>> {
-        let control = self.0.clone();
+        let control = Weak::clone(&self.0);
         Box::pin(async move {
             let changed = match control.upgrade() {
                 Some(control) => change(&control, &bucket, &key, request).await,
@@ -192,7 +190,10 @@ async fn change(
     let body = Body::new(body);
     let (done, _size) = store(control, (bucket, key), &head.headers, body).await?;
     let mut response = StatusCode::CREATED.into_response();
-    if let Some(tag) = done.etag.and_then(|tag| HeaderValue::try_from(tag.to_string()).ok()) {
+    if let Some(tag) = done
+        .etag
+        .and_then(|tag| HeaderValue::try_from(tag.to_string()).ok())
+    {
         response.headers_mut().insert(ETAG, tag);
     }
     Ok(response)

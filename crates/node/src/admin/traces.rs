@@ -1,5 +1,7 @@
 //! What happened during recent calls, span by span, and what it cost.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use fractus_func::RequestId;
@@ -43,18 +45,18 @@ pub(super) async fn show(
         )
     })?;
     let services = admin.control.functions().services();
-    let (trace, is_traced) = match services.traces.get(id) {
-        Some(trace) => (Trace::clone(&trace), true),
-        None => {
-            let records = services.usage.find(UsageQuery {
-                function: None,
-                request_id: Some(id),
-                since_ms: 0,
-                limit: 1,
-            });
-            let record = records.first().ok_or_else(no_such_trace)?;
-            (untraced(record), false)
-        }
+    let kept = services.traces.get(id);
+    let is_traced = kept.is_some();
+    let trace = if let Some(trace) = kept {
+        Arc::unwrap_or_clone(trace)
+    } else {
+        let records = services.usage.find(UsageQuery {
+            function: None,
+            request_id: Some(id),
+            since_ms: 0,
+            limit: 1,
+        });
+        untraced(records.first().ok_or_else(no_such_trace)?)
     };
     let price = &services.price;
     Ok(Json(match format {

@@ -153,7 +153,9 @@ async fn each_form_has_its_runtime() {
     for artifact in [one, two, empty] {
         artifacts.compile(artifact).await.unwrap();
         let manifest = Manifest::named("a".parse().unwrap());
-        artifacts.load(artifact, &manifest, &Identity::default()).unwrap();
+        artifacts
+            .load(artifact, &manifest, &Identity::default())
+            .unwrap();
     }
     let loads = |runtime: &FakeRuntime| runtime.shared.loads.load(Ordering::SeqCst);
     assert_eq!((loads(&wasm), loads(&native)), (1, 2));
@@ -188,7 +190,9 @@ async fn an_archive_without_its_runtime_is_told_why() {
         "{told}"
     );
     let manifest = Manifest::named("a".parse().unwrap());
-    let error = artifacts.load(artifact, &manifest, &Identity::default()).unwrap_err();
+    let error = artifacts
+        .load(artifact, &manifest, &Identity::default())
+        .unwrap_err();
     assert!(error.to_string().contains("none in this test"), "{error}");
     artifacts.retain_in_runtimes(&BTreeSet::from([artifact]));
     artifacts.remove(artifact).unwrap();

@@ -49,7 +49,10 @@ fn prices_are_exactly_what_is_written() {
     let text = "-0.1 nan inf -inf 1000000.5 0.0000000000001 1e300 1e-300";
     for text in text.split(' ') {
         let told = request(text).unwrap_err().to_string();
-        assert!(told.contains("price.request must be 0 to"), "{text}: {told}");
+        assert!(
+            told.contains("price.request must be 0 to"),
+            "{text}: {told}"
+        );
     }
     let price = read("[price]\ngb_second = 0.0000166667\n").unwrap().price;
     assert_eq!(price, Price::default());
@@ -60,13 +63,21 @@ fn a_collector_is_a_url() {
     let traces = |endpoint: &str| read(&format!("[otel]\nendpoint = \"{endpoint}\"\n"));
     for (endpoint, posted) in [
         ("http://127.0.0.1:4318", "http://127.0.0.1:4318/v1/traces"),
-        ("https://c.example/otlp/", "https://c.example/otlp/v1/traces"),
+        (
+            "https://c.example/otlp/",
+            "https://c.example/otlp/v1/traces",
+        ),
     ] {
         let traces = traces(endpoint).unwrap().traces.unwrap();
         assert_eq!(traces.to_string(), posted);
     }
     assert_eq!(traces("").unwrap().traces, None);
-    for endpoint in ["127.0.0.1:4318", "grpc://c:4317", "http://c/?key=1", "http://"] {
+    for endpoint in [
+        "127.0.0.1:4318",
+        "grpc://c:4317",
+        "http://c/?key=1",
+        "http://",
+    ] {
         let told = traces(endpoint).unwrap_err().to_string();
         assert!(told.contains("otel.endpoint"), "{endpoint}: {told}");
     }

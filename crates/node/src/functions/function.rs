@@ -77,7 +77,9 @@ impl Function {
         if let Some(instances) = version.provisioned {
             manifest.instances.provisioned = instances;
         }
-        let label = version.published.map_or_else(|| LATEST.into(), |n| n.to_string().into());
+        let label = version
+            .published
+            .map_or_else(|| LATEST.into(), |n| n.to_string().into());
         Self {
             version,
             identity: Identity {

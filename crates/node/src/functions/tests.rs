@@ -97,7 +97,11 @@ impl Bench {
     ) -> BoxFuture<'static, Answer> {
         let (functions, function) = (Arc::clone(&self.functions), Arc::clone(function));
         let id = RequestId::from_random(7);
-        Box::pin(async move { functions.call(&function, request, id, Asked::default()).await })
+        Box::pin(async move {
+            functions
+                .call(&function, request, id, Asked::default())
+                .await
+        })
     }
 
     /// A call whose guest runs and waits at the gate.
@@ -279,7 +283,10 @@ async fn calls_dropped_while_the_program_loads_hold_nothing_and_it_is_loaded_onc
     assert_eq!(bench.runtime.shared.loads.load(Ordering::SeqCst), 1);
     bench.assert_idle();
     let totals = bench.function.desk().totals();
-    assert_eq!((totals.sums.counters.calls, totals.sums.counters.cold), (4, 3));
+    assert_eq!(
+        (totals.sums.counters.calls, totals.sums.counters.cold),
+        (4, 3)
+    );
 }
 
 #[tokio::test]
@@ -406,7 +413,13 @@ async fn every_origin_has_a_generation_of_its_own() {
     let (_folder, store) = crate::origin::test_support::store().await;
     let upstreams = vec![upstream("/x/"), upstream("/y/")];
     let worker = OpenLambda::new("", bench.functions.generation());
-    let fixed = Fixed::new(&bench.functions, &store, &services.outbound, upstreams, worker);
+    let fixed = Fixed::new(
+        &bench.functions,
+        &store,
+        &services.outbound,
+        upstreams,
+        worker,
+    );
     let origins = fixed.upstreams.iter().map(|(_, origin)| origin);
     let mut generations: BTreeSet<_> = origins.map(|origin| origin.generation()).collect();
     let fixed = [&fixed.buckets, &fixed.worker].map(|origin| origin.generation());
@@ -429,9 +442,10 @@ async fn a_new_version_shares_the_places_and_moves_their_limit() {
     );
     let mut waiting = bench.call_of(&new, request());
     until(&mut waiting, || new.desk().waiting() == 1).await;
-    bench
-        .functions
-        .replace(BTreeMap::from([(new.name().clone(), entry(&bench.functions, &new))]));
+    bench.functions.replace(BTreeMap::from([(
+        new.name().clone(),
+        entry(&bench.functions, &new),
+    )]));
     until(&mut waiting, || bench.guests() == 3).await;
     bench.open_gate(3);
     for call in old {

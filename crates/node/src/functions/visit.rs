@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use fractus_func::{
-    Body, BoxFuture, CallError, EventCall, FunctionName, Host, Limits, LogStream, OutboundError, Outcome,
-    Report, RequestId, Tunnel, UsageRecord,
+    Body, BoxFuture, CallError, EventCall, FunctionName, Host, Limits, LogStream, OutboundError,
+    Outcome, Report, RequestId, Tunnel, UsageRecord,
 };
 use fractus_lambda::limits::LOG_TAIL_MAX;
 use tokio::sync::Semaphore;
@@ -140,7 +140,10 @@ impl Visit {
     /// Ends the call before a runtime saw it.
     pub(super) fn refuse(&self, outcome: Outcome, message: String) -> CallError {
         let queue_us = self.elapsed_us();
-        self.report(&refusal(self.id, queue_us, outcome, message.clone()), Ran::No);
+        self.report(
+            &refusal(self.id, queue_us, outcome, message.clone()),
+            Ran::No,
+        );
         CallError::new(outcome, message)
     }
 
@@ -202,12 +205,7 @@ impl Visit {
 impl Drop for Visit {
     fn drop(&mut self) {
         let message = "the caller went away before the call ran".to_owned();
-        let report = refusal(
-            self.id,
-            self.elapsed_us(),
-            Outcome::Cancelled,
-            message,
-        );
+        let report = refusal(self.id, self.elapsed_us(), Outcome::Cancelled, message);
         self.report(&report, Ran::No);
     }
 }

@@ -74,10 +74,7 @@ fn read_only(bucket: &BucketName) -> Response<Body> {
     problem(StatusCode::FORBIDDEN, "bucket-not-writable", &text)
 }
 
-fn object_request(
-    policy: &Policy,
-    head: &Parts,
-) -> Result<ObjectRequest, Box<Response<Body>>> {
+fn object_request(policy: &Policy, head: &Parts) -> Result<ObjectRequest, Box<Response<Body>>> {
     let Some((bucket, key)) = split_object_path(head.uri.path()) else {
         let text = format!("an object is at http://{STORE}/BUCKET/KEY");
         return Err(Box::new(problem(

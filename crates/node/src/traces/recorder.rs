@@ -282,7 +282,9 @@ fn whole(
     for span in guests.spans() {
         trace.add(within(&phases, span.clone(), ids));
     }
-    phases.into_iter().for_each(|span| trace.add(span));
+    for span in phases {
+        trace.add(span);
+    }
     trace
 }
 

@@ -173,7 +173,7 @@ fn the_trace_of_a_failure_says_so() {
     assert_eq!(own.spans()[0].error.as_deref(), Some("503"));
 }
 
-async fn outbound() -> (TempDir, Outbound) {
+fn outbound() -> (TempDir, Outbound) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), fractus_blob::Config::default()).unwrap();
     (dir, Outbound::new(store, &OutboundConfig::default()))
@@ -181,7 +181,7 @@ async fn outbound() -> (TempDir, Outbound) {
 
 #[tokio::test]
 async fn traces_are_posted_together() {
-    let (_dir, outbound) = outbound().await;
+    let (_dir, outbound) = outbound();
     let collector = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1/traces", collector.local_addr().unwrap());
     let traces = Traces::new(Some(Exporter::start(outbound, url.parse().unwrap())));
@@ -214,7 +214,7 @@ async fn traces_are_posted_together() {
 
 #[tokio::test]
 async fn nobody_waits_for_a_collector() {
-    let (_dir, outbound) = outbound().await;
+    let (_dir, outbound) = outbound();
     // It takes connections and never answers.
     let collector = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", collector.local_addr().unwrap());

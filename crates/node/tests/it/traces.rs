@@ -35,7 +35,10 @@ fn what_a_guest_writes_is_in_its_log_under_the_calls_id() {
         assert!(line.starts_with(&format!("{begin}{id}")), "{line}");
     }
     let report = system.last().unwrap();
-    assert!(report.contains("\tBilled Duration: ") && report.contains(" MB"), "{report}");
+    assert!(
+        report.contains("\tBilled Duration: ") && report.contains(" MB"),
+        "{report}"
+    );
     let seqs: Vec<_> = lines
         .iter()
         .map(|line| line["seq"].as_u64().unwrap())

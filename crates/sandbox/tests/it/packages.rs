@@ -77,7 +77,10 @@ def f(event):
     for _ in 0..10 {
         let (old, new) = tokio::join!(told(&old), told(&new));
         assert_eq!((&old[0], &new[0]), (&json!("one"), &json!("two")));
-        assert!(old[1].as_str().unwrap().starts_with("/var/packages/"), "{old}");
+        assert!(
+            old[1].as_str().unwrap().starts_with("/var/packages/"),
+            "{old}"
+        );
         assert_eq!((&old[2], &new[2]), (&json!(false), &json!(false)));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

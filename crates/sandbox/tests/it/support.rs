@@ -10,7 +10,10 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use fractus_func::{Body, BoxFuture, Call, CallError, FunctionName, Host, Identity, Instances, Limits, LogStream, Manifest, Memory, OutboundError, Program, Report, RequestId, Runtime, Tunnel};
+use fractus_func::{
+    Body, BoxFuture, Call, CallError, FunctionName, Host, Identity, Instances, Limits, LogStream,
+    Manifest, Memory, OutboundError, Program, Report, RequestId, Runtime, Tunnel,
+};
 use fractus_sandbox::{SandboxConfig, SandboxRuntime};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -217,7 +220,10 @@ impl Bench {
         let mut manifest = Manifest::named(format!("f{number}").parse().unwrap());
         change(&mut manifest);
         manifest.check().unwrap();
-        let program = self.runtime.load(&compiled, &manifest, &Identity::default()).unwrap();
+        let program = self
+            .runtime
+            .load(&compiled, &manifest, &Identity::default())
+            .unwrap();
         let host = Arc::new(TestHost {
             name: manifest.name,
             limits: manifest.limits,

@@ -71,20 +71,34 @@ fn a_fingerprint_is_stable_and_damage_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x");
     std::fs::write(&path, b"not compiled code").unwrap();
-    assert!(runtime().load(&path, &manifest(), &Identity::default()).is_err());
     assert!(
         runtime()
-            .load(&dir.path().join("absent"), &manifest(), &Identity::default())
+            .load(&path, &manifest(), &Identity::default())
+            .is_err()
+    );
+    assert!(
+        runtime()
+            .load(
+                &dir.path().join("absent"),
+                &manifest(),
+                &Identity::default()
+            )
             .is_err()
     );
     let sound = runtime().compile(&example("hello")).unwrap();
     std::fs::write(&path, &sound).unwrap();
-    assert!(runtime().load(&path, &manifest(), &Identity::default()).is_ok());
+    assert!(
+        runtime()
+            .load(&path, &manifest(), &Identity::default())
+            .is_ok()
+    );
     for at in [sound.len() / 4, sound.len() / 2, sound.len() - 1] {
         let mut damaged = sound.clone();
         damaged[at] ^= 1;
         std::fs::write(&path, &damaged).unwrap();
-        let error = runtime().load(&path, &manifest(), &Identity::default()).unwrap_err();
+        let error = runtime()
+            .load(&path, &manifest(), &Identity::default())
+            .unwrap_err();
         assert_eq!(
             error.reason, "its checksum is wrong",
             "a bit flipped at {at}"

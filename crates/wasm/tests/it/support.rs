@@ -4,7 +4,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use fractus_func::{Body, BoxFuture, Call, CallError, FunctionName, Host, Identity, Limits, LogStream, Manifest, OutboundError, Program, Report, RequestId, Runtime, Tunnel};
+use fractus_func::{
+    Body, BoxFuture, Call, CallError, FunctionName, Host, Identity, Limits, LogStream, Manifest,
+    OutboundError, Program, Report, RequestId, Runtime, Tunnel,
+};
 use fractus_wasm::{WasmConfig, WasmRuntime};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -115,7 +118,9 @@ impl Loaded {
         let compiled = dir.path().join("compiled");
         std::fs::write(&compiled, runtime.compile(&example(name)).unwrap()).unwrap();
         let manifest = Manifest::named("a".parse().unwrap());
-        let program = runtime.load(&compiled, &manifest, &Identity::default()).unwrap();
+        let program = runtime
+            .load(&compiled, &manifest, &Identity::default())
+            .unwrap();
         let (sender, reports) = mpsc::unbounded_channel();
         let host = Arc::new(TestHost {
             name: name.parse().unwrap(),

@@ -148,7 +148,7 @@ fn fastapi() {
     describe(&mut site);
 }
 
-/// What FastAPI makes of types.
+/// What `FastAPI` makes of types.
 #[track_caller]
 pub(super) fn describe(site: &mut Client) {
     let docs = site.get("/docs").text();

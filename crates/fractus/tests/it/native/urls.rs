@@ -11,7 +11,7 @@ use crate::aws_client::Aws;
 use crate::clients::{Function, archive, crates};
 use crate::native::client::Client;
 use crate::native::{cloud, sites};
-use crate::support::{Node, example};
+use crate::support::{Node, example, text};
 
 /// Makes a function of these files, and gives it a URL that anyone may visit.
 #[track_caller]
@@ -192,4 +192,20 @@ fn events_of_the_crate_lambda_runtime() {
         call(json!({"dividend": 9, "divisor": 3})).json(200)["quotient"],
         3
     );
+}
+
+#[test]
+fn a_stream_of_the_crate_lambda_runtime_is_whole_to_who_does_not_stream() {
+    let (_directory, node) = cloud();
+    let mut aws = Aws::of(&node);
+    program("speak", &crates("aws-rust").join("stream"), json!({})).create(&mut aws);
+    let words = json!(["to", "and", "fro"]);
+    let answer = aws.invoke("speak", "RequestResponse", &words).unwrap();
+    assert_eq!(answer.header("x-amz-function-error"), None);
+    assert_eq!(
+        (answer.status, text(&answer.body).as_str()),
+        (200, "to\nand\nfro\n")
+    );
+    let failed = aws.invoke("speak", "RequestResponse", &json!({})).unwrap();
+    assert_eq!(failed.header("x-amz-function-error"), Some("unhandled"));
 }
