@@ -322,11 +322,17 @@ fn read_manifest(directory: &Path) -> Result<Option<Manifest>, Failure> {
 /// The function's name that a file's or package's name stands for: lower case, `-` for `_` and `.`.
 fn function_name(name: &str) -> Result<FunctionName, Failure> {
     let wanted = name.to_ascii_lowercase().replace(['_', '.', ' '], "-");
-    wanted.parse().map_err(|error: fractus_func::NameError| {
-        Failure::new(format!("`{name}` gives no name for a function"))
-            .because(&error)
-            .hint("give one with --name")
-    })
+    let none = || {
+        Failure::new(format!("`{name}` gives no name for a function")).hint("give one with --name")
+    };
+    let found = wanted.parse::<FunctionName>();
+    let found = found.map_err(|error| none().because(&error))?;
+    // Nobody asked for a name that no host can have.
+    if found.is_dns_label() {
+        Ok(found)
+    } else {
+        Err(none())
+    }
 }
 
 #[cfg(test)]

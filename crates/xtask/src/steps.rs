@@ -255,9 +255,13 @@ pub(crate) fn build_example(project: &Path) -> Result<()> {
     cargo_in_example(project, build)
 }
 
-/// Whether an example is a program of this machine rather than a component.
+/// Whether an example is a program of this machine rather than a component. What has no manifest
+/// is deployed by other means, and only programs are.
 fn is_program(project: &Path) -> Result<bool> {
     let manifest = project.join("fractus.toml");
+    if !manifest.exists() {
+        return Ok(true);
+    }
     let text = fs::read_to_string(&manifest).with_context(|| manifest.display().to_string())?;
     Ok(text
         .lines()

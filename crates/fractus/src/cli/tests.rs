@@ -46,7 +46,7 @@ fn what_cannot_be_meant_is_refused() {
     for line in [
         "fractus",
         "fractus up --edge nowhere",
-        "fractus invoke Not_A_Name",
+        "fractus invoke not.a.name",
         "fractus deploy . --env NOVALUE",
         "fractus deploy . --memory lots",
         "fractus invoke hello --header novalue",

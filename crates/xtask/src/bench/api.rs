@@ -23,7 +23,7 @@ use super::report::Report;
 use super::{Part, Setup};
 
 /// What every call is sent.
-const EVENT: &str = r#"{"order":"2b0f2d3c-5a0e-4a43-9d0e-6f1f3d1c8a55","customer":"Ada","items":[{"sku":"A-100","count":2},{"sku":"B-205","count":1}],"express":true,"note":"leave it at the door if nobody is at home"}"#;
+const EVENT: &str = r#"{"order":"2b0f2d3c-5a0e-4a43-9d0e-6f1f3d1c8a55","customer":"c-1071","items":[{"sku":"A-100","count":2},{"sku":"B-205","count":1}],"express":true,"note":"leave it at the door if nobody is at home"}"#;
 
 /// What all parts need.
 struct Bench<'a> {

@@ -30,6 +30,9 @@ const AT_ONCE: usize = 1_000;
 /// Connections that make functions.
 const CONNECTIONS: usize = 8;
 
+/// First pages of the list of which the median counts.
+const PAGES: usize = 20;
+
 /// Functions that are called, all of them warm.
 const CALLED: usize = 10;
 
@@ -63,6 +66,14 @@ const COLUMNS: &[(&str, Unit)] = &[
     ("RSS then", Unit::Bytes),
     ("RSS before", Unit::Bytes),
 ];
+
+/// A page of the list.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Page {
+    functions: Vec<serde::de::IgnoredAny>,
+    next_marker: Option<String>,
+}
 
 /// A node and who makes its requests.
 struct Cloud<'a> {
@@ -190,30 +201,37 @@ impl Cloud<'_> {
 
     /// Microseconds until the first page of the list was there, and all of them.
     fn list(&mut self, functions: usize) -> Result<(f64, f64)> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Page {
-            functions: Vec<serde::de::IgnoredAny>,
-            next_marker: Option<String>,
-        }
         let mut client = Client::connect(self.node.api, Vec::new())?;
-        let (mut times, mut found, mut marker) = (Vec::new(), 0, String::new());
+        let mut first = Vec::new();
+        for _ in 0..PAGES {
+            first.push(self.page(&mut client, "")?.1);
+        }
+        let (mut took, mut found, mut marker) = (0.0, 0, String::new());
         loop {
-            let target = format!("{LIST}?MaxItems=50{marker}");
-            client.aim(self.signer.sign(&Request::get(target))?.into_bytes());
-            let asked = Instant::now();
-            let answer = client.ask()?;
-            times.push(asked.elapsed().as_secs_f64() * 1e6);
-            let page: Page = serde_json::from_slice(&answer.body)
-                .with_context(|| String::from_utf8_lossy(&answer.body).into_owned())?;
+            let (page, time) = self.page(&mut client, &marker)?;
+            took += time;
             found += page.functions.len();
+            // It would never end if a page began again where the one before did.
+            ensure!(found <= functions, "{found} functions are listed");
             match page.next_marker {
                 Some(next) => marker = format!("&Marker={}", encoded(&next)),
                 None => break,
             }
         }
         ensure!(found == functions, "{found} functions are listed");
-        Ok((times[0], times.iter().sum()))
+        Ok((median(first), took))
+    }
+
+    /// A page of the list, and after how many microseconds it was there.
+    fn page(&mut self, client: &mut Client, marker: &str) -> Result<(Page, f64)> {
+        let target = format!("{LIST}?MaxItems=50{marker}");
+        client.aim(self.signer.sign(&Request::get(target))?.into_bytes());
+        let asked = Instant::now();
+        let answer = client.ask()?;
+        let time = asked.elapsed().as_secs_f64() * 1e6;
+        let page = serde_json::from_slice(&answer.body);
+        let page = page.with_context(|| String::from_utf8_lossy(&answer.body).into_owned())?;
+        Ok((page, time))
     }
 
     /// Calls of some functions, in turn.
